@@ -1,0 +1,1 @@
+"""The node: the service that institutions run beside their ledger."""

@@ -1,0 +1,1 @@
+"""Content addresses: CIDs, UnixFS graphs and the engines that hold blocks."""

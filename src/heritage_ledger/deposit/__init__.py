@@ -1,0 +1,1 @@
+"""Deposit: how files and bags come into custody."""

@@ -1,0 +1,1 @@
+"""Events: signed JSON-LD statements whose stored bytes are their canonical bytes."""

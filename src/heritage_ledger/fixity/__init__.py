@@ -1,0 +1,1 @@
+"""Fixity: checks that what is held is what came in."""

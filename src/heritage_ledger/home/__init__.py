@@ -1,0 +1,1 @@
+"""The home: one institution's folder, its settings, lock, state and durable writes."""

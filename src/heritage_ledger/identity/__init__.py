@@ -1,0 +1,1 @@
+"""Keys: who signs, how keys are written, sealed and followed through time."""

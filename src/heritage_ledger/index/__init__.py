@@ -1,0 +1,1 @@
+"""The index: SQL tables that can be rebuilt from bags and log at any time."""

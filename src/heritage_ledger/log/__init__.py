@@ -1,0 +1,1 @@
+"""The log: an append-only Merkle tree of events in C2SP formats."""

@@ -1,0 +1,1 @@
+"""Provenance: traces, and proofs that a stranger checks offline."""

@@ -1,0 +1,1 @@
+"""What tests share: outside data, invariants, faults, processes."""
