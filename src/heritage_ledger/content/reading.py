@@ -1,0 +1,240 @@
+"""One read of each file: every digest, the chunk digests that its CID is made of, and the copy.
+
+A file is read once, in pieces of one chunk (1 MiB, profile `unixfs-v1-2025`). While a piece is in memory it
+is written to the copy, added to each whole-file digest and hashed as a leaf block. hashlib frees the
+interpreter for pieces of this size, so a second thread takes half of the hashing; for small files whole
+files are spread over the threads instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from heritage_ledger.errors import OperationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+CHUNK_SIZE = 1 << 20
+"""Bytes in a leaf block (IPIP-499, profile `unixfs-v1-2025`)."""
+DEFAULT_THREADS = 2
+SPLIT_FROM = 4 * CHUNK_SIZE
+"""Bytes from which one file's hashing is worth splitting over two threads."""
+_PIECES_AHEAD = 4
+_ITEMS_AHEAD = 32
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+_SHA3 = {
+    "sha3224": "sha3_224",
+    "sha3256": "sha3_256",
+    "sha3384": "sha3_384",
+    "sha3512": "sha3_512",
+}
+
+
+class Hasher(Protocol):
+    """What hashlib's objects promise."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Add bytes."""
+
+    def digest(self) -> bytes:
+        """Return the digest of all bytes added."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigests:
+    """What one read of a file gives.
+
+    `size` in bytes; `digests` raw, by BagIt algorithm name; `leaves` the SHA-256 of each 1 MiB chunk, 32
+    bytes each, one after the other (an empty file has one leaf: the digest of nothing).
+    """
+
+    size: int
+    digests: Mapping[str, bytes]
+    leaves: bytes
+
+
+def supports(algorithm: str) -> bool:
+    """Say whether this machine can compute the BagIt algorithm name `algorithm` (RFC 8493 §2.4)."""
+    return _hashlib_name(algorithm) in hashlib.algorithms_available and not algorithm.startswith("shake")
+
+
+def _hashlib_name(algorithm: str) -> str:
+    return _SHA3.get(algorithm, algorithm)
+
+
+def _hasher(algorithm: str) -> Hasher:
+    try:
+        return hashlib.new(_hashlib_name(algorithm), usedforsecurity=False)
+    except ValueError as error:
+        raise OperationFailed(
+            "algorithm-unknown", "this machine cannot compute the digest algorithm", found=algorithm
+        ) from error
+
+
+def read_small(data: bytes | memoryview, algorithms: Sequence[str]) -> FileDigests:
+    """Return the digests of a file that is already in memory."""
+    digests = {}
+    for algorithm in algorithms:
+        hasher = _hasher(algorithm)
+        hasher.update(data)
+        digests[algorithm] = hasher.digest()
+    view = memoryview(data)
+    pieces = range(0, len(view), CHUNK_SIZE) or (0,)
+    leaves = b"".join(hashlib.sha256(view[at : at + CHUNK_SIZE]).digest() for at in pieces)
+    return FileDigests(len(view), digests, leaves)
+
+
+def read_descriptor(
+    descriptor: int,
+    algorithms: Sequence[str],
+    *,
+    write: Callable[[bytes, int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    helper: ThreadPoolExecutor | None = None,
+) -> FileDigests:
+    """Read `descriptor` from where it stands to its end, once.
+
+    `write` gets each piece and its offset, in any order; `progress` the number of bytes of each piece;
+    `helper` is a pool in which leaf digests and `write` run beside the whole-file digests.
+
+    Raises:
+        OSError: reading failed. Whatever `write` raises is raised as it is.
+    """
+    hashers = [_hasher(algorithm) for algorithm in algorithms]
+    leaves: list[bytes | Future[bytes]] = []
+    size = 0
+    waiting: deque[Future[bytes]] = deque()
+    while True:
+        piece = _read_piece(descriptor)
+        if not piece and size:
+            break
+        if helper is None:
+            leaves.append(_leaf_and_write(piece, size, write))
+        else:
+            future = helper.submit(_leaf_and_write, piece, size, write)
+            leaves.append(future)
+            waiting.append(future)
+        for hasher in hashers:
+            hasher.update(piece)
+        size += len(piece)
+        if len(waiting) >= _PIECES_AHEAD:
+            waiting.popleft().result()
+        if progress is not None:
+            progress(len(piece))
+        if len(piece) < CHUNK_SIZE:
+            break
+    done = [leaf if isinstance(leaf, bytes) else leaf.result() for leaf in leaves]
+    digests = {name: hasher.digest() for name, hasher in zip(algorithms, hashers, strict=True)}
+    return FileDigests(size, digests, b"".join(done))
+
+
+def _leaf_and_write(piece: bytes, offset: int, write: Callable[[bytes, int], None] | None) -> bytes:
+    if write is not None:
+        write(piece, offset)
+    return hashlib.sha256(piece).digest()
+
+
+def _read_piece(descriptor: int) -> bytes:
+    """Read up to one chunk; shorter only at the end of the file."""
+    piece = os.read(descriptor, CHUNK_SIZE)
+    if len(piece) in {0, CHUNK_SIZE}:
+        return piece
+    parts = [piece]
+    size = len(piece)
+    while size < CHUNK_SIZE:
+        more = os.read(descriptor, CHUNK_SIZE - size)
+        if not more:
+            break
+        parts.append(more)
+        size += len(more)
+    return b"".join(parts)
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    algorithms: Sequence[str],
+    *,
+    progress: Callable[[int], None] | None = None,
+    helper: ThreadPoolExecutor | None = None,
+) -> FileDigests:
+    """Read the regular file `path` once, without following a link at its end.
+
+    Raises:
+        OSError: it cannot be opened or read, or is a link.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return read_descriptor(descriptor, algorithms, progress=progress, helper=helper)
+    finally:
+        os.close(descriptor)
+
+
+def read_files(
+    paths: Iterable[tuple[str, Path]],
+    algorithms: Sequence[str],
+    *,
+    threads: int = DEFAULT_THREADS,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[str, FileDigests | OSError]]:
+    """Read each file once and yield `(name, digests)` in the order given, or the error that reading met."""
+
+    def work(item: tuple[str, Path], helper: ThreadPoolExecutor | None) -> FileDigests | OSError:
+        try:
+            return read_file(item[1], algorithms, progress=progress, helper=helper)
+        except OSError as error:
+            return error
+
+    def is_large(item: tuple[str, Path]) -> bool:
+        try:
+            return os.lstat(item[1]).st_size >= SPLIT_FROM
+        except OSError:
+            return False
+
+    for (name, _), outcome in spread(paths, work, is_large=is_large, threads=threads):
+        yield name, outcome
+
+
+def spread(
+    items: Iterable[Item],
+    work: Callable[[Item, ThreadPoolExecutor | None], Outcome],
+    *,
+    is_large: Callable[[Item], bool],
+    threads: int = DEFAULT_THREADS,
+) -> Iterator[tuple[Item, Outcome]]:
+    """Yield `(item, work(item, helper))` in the order given.
+
+    Large items run ahead in `threads` threads and get a pool for their pieces; small ones run in the
+    caller's thread, since for them threads cost more than they save (measured: 10 KiB files take twice the
+    time in two threads). At most a few dozen items are under way, so memory does not grow with their count.
+    """
+    source = iter(items)
+    if threads <= 1:
+        for item in source:
+            yield item, work(item, None)
+        return
+    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(threads) as helper:
+
+        def start(item: Item) -> tuple[Item, Future[Outcome] | None]:
+            return item, pool.submit(work, item, helper) if is_large(item) else None
+
+        waiting = deque(start(item) for item in islice(source, _ITEMS_AHEAD))
+        try:
+            while waiting:
+                item, future = waiting.popleft()
+                yield item, work(item, None) if future is None else future.result()
+                waiting.extend(start(item) for item in islice(source, 1))
+        finally:
+            for _, future in waiting:
+                if future is not None:
+                    future.cancel()

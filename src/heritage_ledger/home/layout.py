@@ -1,0 +1,170 @@
+"""Where things lie in a home (`specs/home.md`), and how a home is found and made.
+
+Truth is bags, log files and keys; `index.db` can be rebuilt from them and `state.db` never is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from heritage_ledger.errors import NoHome, OperationFailed
+from heritage_ledger.home.durable import remove_tree, sync_folder, writing
+
+HOME_VARIABLE = "HERITAGE_HOME"
+_SLUG_LENGTH = 48
+_HASH_LENGTH = 16
+_NOT_IN_SLUG = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one home; nothing is read or written by asking for them."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """`heritage.toml`: settings, never secrets."""
+        return self.root / "heritage.toml"
+
+    @property
+    def keys(self) -> Path:
+        """Sealed private keys."""
+        return self.root / "keys"
+
+    @property
+    def log(self) -> Path:
+        """The log's files, servable by any static web server."""
+        return self.root / "log"
+
+    @property
+    def packages(self) -> Path:
+        """Own bags, `<asset>/<version>`."""
+        return self.root / "packages"
+
+    @property
+    def staging(self) -> Path:
+        """Work in progress."""
+        return self.root / "staging"
+
+    @property
+    def quarantine(self) -> Path:
+        """Copies set aside: damaged, or sealed but never recorded."""
+        return self.root / "quarantine"
+
+    @property
+    def index(self) -> Path:
+        """The index database, when it is SQLite."""
+        return self.root / "index.db"
+
+    @property
+    def state(self) -> Path:
+        """The compare-and-swap heads."""
+        return self.root / "state.db"
+
+    @property
+    def unfinished(self) -> Path:
+        """The mark of an `init` that is under way."""
+        return self.root / ".unfinished"
+
+    @property
+    def lock(self) -> Path:
+        """The append lock."""
+        return self.root / ".lock"
+
+    def package(self, asset: str, version: int) -> Path:
+        """The folder of version `version` of `asset`."""
+        return self.packages / asset_folder(asset) / str(version)
+
+
+def asset_folder(asset: str) -> str:
+    """Return the folder name of an asset URI: readable, safe on every file system, never shared.
+
+    >>> asset_folder("https://museum.example/object/1887.12")
+    'https-museum.example-object-1887.12-3815531569bf79b1'
+    """
+    slug = _NOT_IN_SLUG.sub("-", asset).strip(".-")[:_SLUG_LENGTH].rstrip(".-")
+    digest = hashlib.sha256(asset.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{slug}-{digest}" if slug else digest
+
+
+def default_root() -> Path:
+    """Return `HERITAGE_HOME`, or else the platform's folder for a user's data."""
+    named = os.environ.get(HOME_VARIABLE)
+    return Path(named) if named else Path(platformdirs.user_data_dir("heritage-ledger", appauthor=False))
+
+
+def create_home(root: Path) -> Home:
+    """Make the folders of a new home in `root`, which must be absent or empty.
+
+    Raises:
+        OperationFailed: `root` is a home already (`home-exists`) or holds something else (`home-not-empty`).
+        DiskProblem: the folders cannot be made.
+    """
+    home = Home(root)
+    if home.settings.exists():
+        raise OperationFailed(
+            "home-exists",
+            "this folder is already a ledger home; a log is never started twice",
+            path=str(root),
+            advice="use it as it is, or name another folder with --home",
+        )
+    with writing(root):
+        if home.unfinished.exists():
+            _clear(home)
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise OperationFailed(
+                "home-not-empty",
+                "a new home needs an empty folder",
+                path=str(root),
+                expected="an absent or empty folder",
+                advice="name another folder with --home",
+            )
+        root.mkdir(parents=True, exist_ok=True, mode=0o755)
+        home.unfinished.touch()
+        home.keys.mkdir(mode=0o700)
+        home.staging.mkdir(mode=0o700)
+        for folder in (home.log, home.packages, home.quarantine):
+            folder.mkdir()
+    sync_folder(root)
+    return home
+
+
+def _clear(home: Home) -> None:
+    """Remove what an `init` that died left: there are no settings yet, so nothing was ever acknowledged."""
+    for folder in (home.keys, home.log, home.packages, home.staging, home.quarantine):
+        remove_tree(folder)
+    for file in home.root.iterdir():
+        if file.name.startswith(("index.db", "state.db", ".lock", ".unfinished")):
+            file.unlink()
+
+
+def finish_home(home: Home) -> None:
+    """Say that `init` is done; the settings are written, so the folder is a home from now on."""
+    with writing(home.root):
+        home.unfinished.unlink()
+    sync_folder(home.root)
+
+
+def open_home(root: Path) -> Home:
+    """Return the home in `root`.
+
+    Raises:
+        NoHome: there is none (`home-missing`).
+    """
+    home = Home(root)
+    if not home.settings.is_file():
+        raise NoHome(
+            "home-missing",
+            "there is no ledger home in this folder",
+            path=str(root),
+            expected="a folder with heritage.toml",
+            advice=f"run `heritage init`, or name the home with --home or {HOME_VARIABLE}",
+        )
+    return home

@@ -1,0 +1,219 @@
+"""The index's database: opened by path or URL, its tables made when absent, its errors ours.
+
+What is peculiar to SQLite stands here and in `heritage_ledger.home.sqlite`; the queries speak to any database
+of SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from sqlalchemy import create_engine, insert, inspect, make_url, select
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import QueuePool
+
+from heritage_ledger.errors import OperationFailed, UsageError
+from heritage_ledger.home.durable import SECRET_FILE, writing
+from heritage_ledger.home.sqlite import sidecars
+from heritage_ledger.home.state import open_engine, sql_errors
+from heritage_ledger.index.tables import INDEX_VERSION, META, METADATA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from sqlalchemy import Connection, Engine, Row, Select
+
+STREAM_ROWS: Final = 1_000
+"""Rows fetched at a time by a query that streams."""
+_REBUILD: Final = "run `heritage index rebuild`: it is made again from bags and log, and nothing is lost"
+_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",  # a power cut may take the last rows back; the index then says so and absorbs again
+    "cache_size=-65536",  # KiB: random keys of a million files stay in memory while they are added
+    "cell_size_check=ON",
+)
+
+Made = TypeVar("Made")
+
+
+def damaged(path: str, said: str) -> OperationFailed:
+    """The error for an index whose rows cannot be trusted."""
+    return OperationFailed(
+        "index-damaged", f"the index cannot be trusted: {said}", path=path, advice=_REBUILD
+    )
+
+
+def erase(path: Path) -> None:
+    """Remove the index file `path` and what SQLite keeps beside it, as a rebuild of a damaged one begins.
+
+    Raises:
+        DiskProblem: the file system refuses.
+    """
+    with writing(path):
+        for place in (path, *sidecars(path)):
+            place.unlink(missing_ok=True)
+
+
+class Database:
+    """Transactions over one index database. `where` names it in errors, without a password."""
+
+    def __init__(self, engine: Engine, where: str) -> None:
+        """Use `open_database`."""
+        self._engine = engine
+        self._writer = engine.execution_options(begin="BEGIN IMMEDIATE")
+        self.where = where
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the index and changes nothing."""
+        with sql_errors(self.where, damaged), self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is kept when the block ends, and taken back when it raises."""
+        with sql_errors(self.where, damaged), self._writer.begin() as connection:
+            yield connection
+
+    def stream(self, statement: Select[Any], make: Callable[..., Made]) -> Iterator[Made]:
+        """Yield `make(*row)` for each row, fetched a few at a time.
+
+        A value that SQL cannot hold (a lone surrogate, an integer of 65 bits) is in no row.
+
+        Raises:
+            OperationFailed: a row is not what was written (`index-damaged`).
+        """
+        with self.reading() as connection:
+            try:
+                rows = connection.execution_options(yield_per=STREAM_ROWS).execute(statement)
+            except (UnicodeEncodeError, OverflowError):
+                return
+            for row in rows:
+                yield self._made(row, make)
+
+    def first(self, statement: Select[Any], make: Callable[..., Made]) -> Made | None:
+        """The first of `stream`, or None."""
+        with self.reading() as connection:
+            try:
+                row = connection.execute(statement).first()
+            except (UnicodeEncodeError, OverflowError):
+                return None
+            return None if row is None else self._made(row, make)
+
+    def rows(
+        self, statement: Select[Any], values: Mapping[str, Any], make: Callable[..., Made]
+    ) -> list[Made]:
+        """All of a short answer, at once."""
+        with self.reading() as connection:
+            try:
+                rows = connection.execute(statement, values).all()
+            except (UnicodeEncodeError, OverflowError):
+                return []
+            return [self._made(row, make) for row in rows]
+
+    def _made(self, row: Row[Any], make: Callable[..., Made]) -> Made:
+        try:
+            return make(*row)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise damaged(self.where, f"a row is not what was written ({error})") from error
+
+    def check_intact(self) -> None:
+        """Let the database check its own pages and trees, where it can.
+
+        It misses most flipped bits within rows: compare `Index.rows_digest` with that of a rebuilt index.
+
+        Raises:
+            OperationFailed: it found damage (`index-damaged`).
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        with self.reading() as connection:
+            said = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+        if said != "ok":
+            raise damaged(self.where, str(said))
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        with sql_errors(self.where, damaged):
+            self._engine.dispose()
+
+
+def open_database(target: Path | str, origin: str) -> Database:
+    """Open the database at a path or URL, and make the tables of the log `origin` when they are absent.
+
+    Raises:
+        UsageError: the URL cannot be used (`index-url`).
+        OperationFailed: the index of another log (`index-origin`) or release (`index-version`), or damaged
+            (`index-damaged`).
+        DiskProblem: it cannot be opened or made.
+    """
+    is_url = isinstance(target, str) and "://" in target
+    database = _open_url(str(target)) if is_url else _open_file(Path(target))
+    try:
+        _prepare(database, origin)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _open_url(text: str) -> Database:
+    try:
+        url = make_url(text)
+        if url.get_backend_name() == "sqlite":
+            return _open_file(Path(url.database or ""))
+        return Database(create_engine(url), url.render_as_string(hide_password=True))
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        raise UsageError(
+            "index-url",
+            "this database URL cannot be used",
+            expected="a path, or a URL such as postgresql+psycopg://user@host/name with its driver installed",
+            found=type(error).__name__,  # the text may hold a password
+        ) from error
+
+
+def _open_file(path: Path) -> Database:
+    if not path.name:
+        raise UsageError("index-url", "the index needs the path of a file", expected="a path")
+    with writing(path):
+        if not path.exists():
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, SECRET_FILE))
+    return Database(open_engine(path, _PRAGMAS, poolclass=QueuePool), str(path))
+
+
+def _prepare(database: Database, origin: str) -> None:
+    with database.reading() as connection:
+        present = inspect(connection).has_table(META.name)
+    if not present:
+        with database.writing() as connection:
+            METADATA.create_all(connection)
+            if connection.execute(select(META.c.id)).one_or_none() is None:
+                connection.execute(
+                    insert(META), {"id": 1, "version": INDEX_VERSION, "origin": origin, "absorbed": 0}
+                )
+    with database.reading() as connection:
+        row = connection.execute(select(META)).one_or_none()
+    if row is None:
+        raise damaged(database.where, "it does not say which log it is of")
+    if row.version != INDEX_VERSION:
+        raise OperationFailed(
+            "index-version",
+            "the index has the layout of another release",
+            path=database.where,
+            expected=f"version {INDEX_VERSION}",
+            found=f"version {row.version}",
+            advice=_REBUILD,
+        )
+    if row.origin != origin:
+        raise OperationFailed(
+            "index-origin",
+            "this is the index of another log",
+            path=database.where,
+            expected=origin,
+            found=str(row.origin),
+            advice="check the setting that names the index; each log has its own",
+        )

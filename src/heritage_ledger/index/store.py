@@ -1,0 +1,348 @@
+"""The index: what bags and log say, in a form that answers in milliseconds (`specs/index.md`).
+
+Truth is bags and log; every row here can be made again from them (`heritage index rebuild`). The index knows
+how much of the log it has absorbed, so that a stale or missing one is noticed before it is believed.
+
+Reads see the last finished transaction, also while another process writes. Those that may be long stream:
+take what you need and let go of the iterator, since it holds a connection until then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from sqlalchemy import bindparam, literal, select
+
+from heritage_ledger.content.cid import RAW, make_cid
+from heritage_ledger.errors import OperationFailed
+from heritage_ledger.index.database import Database, open_database
+from heritage_ledger.index.resolve import Resolved, resolve
+from heritage_ledger.index.rows import (
+    AssetRow,
+    BlockPlace,
+    EventRow,
+    FileTrace,
+    IndexedFile,
+    PackageRow,
+    Place,
+)
+from heritage_ledger.index.tables import ALL, ASSETS, BLOCKS, EVENTS, FILES, META, NODES, PACKAGES, lookup_key
+from heritage_ledger.index.writer import IndexWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sqlalchemy import ColumnElement
+
+    from heritage_ledger.content.cid import Cid
+
+MAX_CANDIDATES: Final = 8
+"""Files offered for sharing: when none of these can be linked, another copy is cheaper than asking on."""
+
+_FILE: Final = (FILES.c.package, FILES.c.path, FILES.c.size, FILES.c.cid)
+_PLACES: Final = select(*_FILE, PACKAGES).join_from(FILES, PACKAGES, PACKAGES.c.log_index == FILES.c.package)
+_IN_ORDER: Final = (FILES.c.package, FILES.c.path)
+_OF_CID: Final = (FILES.c.cid_key == bindparam("key")) & (FILES.c.cid == bindparam("cid"))
+_CANDIDATES: Final = (
+    select(PACKAGES.c.folder, FILES.c.path)
+    .join_from(FILES, PACKAGES, PACKAGES.c.log_index == FILES.c.package)
+    .where(_OF_CID, FILES.c.size == bindparam("size"), PACKAGES.c.asset == bindparam("asset"))
+    .order_by(PACKAGES.c.version.desc(), FILES.c.path)
+    .limit(MAX_CANDIDATES)
+)
+_WHOLE_FILES: Final = (
+    select(PACKAGES.c.folder, FILES.c.path, literal(0), FILES.c.size)
+    .join_from(FILES, PACKAGES, PACKAGES.c.log_index == FILES.c.package)
+    .where(_OF_CID)
+    .limit(MAX_CANDIDATES)
+)
+_PIECES: Final = (
+    select(PACKAGES.c.folder, BLOCKS.c.path, BLOCKS.c.offset, BLOCKS.c.length)
+    .join_from(BLOCKS, PACKAGES, PACKAGES.c.log_index == BLOCKS.c.package)
+    .where(BLOCKS.c.digest_key == bindparam("key"), BLOCKS.c.digest == bindparam("digest"))
+    .limit(MAX_CANDIDATES)
+)
+
+
+class IndexStale(OperationFailed):
+    """The index has not absorbed the log as it is; the caller adds what is missing, or rebuilds."""
+
+
+class Index:
+    """Rows about one institution's log and packages. Close it, or use it as a context.
+
+    Every method may raise what `heritage_ledger.home.state.sql_errors` says, and `OperationFailed`
+    (`index-damaged`) when what it reads is not what was written.
+    """
+
+    def __init__(self, database: Database, origin: str) -> None:
+        """Use `open`."""
+        self._database = database
+        self.origin = origin
+
+    @classmethod
+    def open(cls, target: Path | str, *, origin: str) -> Self:
+        """Open the index of the log `origin` at a path (SQLite) or URL; an absent one is made, empty.
+
+        Raises:
+            UsageError: the URL cannot be used (`index-url`).
+            OperationFailed: it is of another log (`index-origin`) or release (`index-version`), or damaged
+                (`index-damaged`).
+            DiskProblem: it cannot be opened or made.
+        """
+        return cls(open_database(target, origin), origin)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    # writing
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[IndexWriter]:
+        """A transaction for rows that belong together: kept when the block ends, taken back when it raises.
+
+        Raises:
+            HomeLocked: another process kept writing (`database-locked`).
+            OperationFailed: rows that cannot belong to this log (`index-conflict`).
+        """
+        with self._database.writing() as connection:
+            # other databases have no write lock to begin with: their writers queue for this row
+            absorbed = connection.execute(select(META.c.absorbed).with_for_update()).scalar_one()
+            yield IndexWriter(connection, self.origin, absorbed)
+
+    def absorbed(self) -> int:
+        """Entries of the log that have their rows."""
+        return self._database.first(select(META.c.absorbed), int) or 0
+
+    def check_absorbed(self, log_size: int) -> None:
+        """Check that the index has absorbed the log of `log_size` entries.
+
+        Raises:
+            IndexStale: it has absorbed less, or more than there is (`index-stale`).
+        """
+        absorbed = self.absorbed()
+        if absorbed != log_size:
+            raise IndexStale(
+                "index-stale",
+                "the index has not absorbed the log as it is",
+                path=self._database.where,
+                expected=f"{log_size} entries",
+                found=f"{absorbed} entries",
+                advice="run `heritage index rebuild`",
+            )
+
+    # assets and packages
+
+    def assets(self) -> Iterator[AssetRow]:
+        """Every asset, in the order in which they came in."""
+        return self._database.stream(select(ASSETS).order_by(ASSETS.c.first_index), AssetRow)
+
+    def asset(self, asset: str) -> AssetRow | None:
+        """The asset of this URI."""
+        return self._database.first(select(ASSETS).where(ASSETS.c.asset == asset), AssetRow)
+
+    def packages(self, asset: str | None = None) -> Iterator[PackageRow]:
+        """The packages of `asset`, or all, in log order."""
+        statement = select(PACKAGES).order_by(PACKAGES.c.log_index)
+        if asset is not None:
+            statement = statement.where(PACKAGES.c.asset == asset)
+        return self._database.stream(statement, PackageRow)
+
+    def package(self, asset: str, version: int | None = None) -> PackageRow | None:
+        """One version of `asset`; without `version` the latest."""
+        statement = select(PACKAGES).where(PACKAGES.c.asset == asset).order_by(PACKAGES.c.version.desc())
+        if version is not None:
+            statement = statement.where(PACKAGES.c.version == version)
+        return self._database.first(statement.limit(1), PackageRow)
+
+    def package_at(self, log_index: int) -> PackageRow | None:
+        """The package that the event of this log index took in."""
+        return self._database.first(select(PACKAGES).where(PACKAGES.c.log_index == log_index), PackageRow)
+
+    def package_by_cid(self, cid: Cid) -> PackageRow | None:
+        """The first package whose bag directory, or whose payload directory, has the address `cid`."""
+        for column in (PACKAGES.c.package_cid, PACKAGES.c.payload_cid):
+            statement = select(PACKAGES).where(column == cid).order_by(PACKAGES.c.log_index).limit(1)
+            found = self._database.first(statement, PackageRow)
+            if found is not None:
+                return found
+        return None
+
+    # events
+
+    def events(
+        self,
+        asset: str | None = None,
+        *,
+        version: int | None = None,
+        after: int = -1,
+        limit: int | None = None,
+    ) -> Iterator[EventRow]:
+        """Events in log order, from the first whose log index is above `after`."""
+        statement = select(EVENTS).where(EVENTS.c.log_index > after).order_by(EVENTS.c.log_index)
+        if asset is not None:
+            statement = statement.where(EVENTS.c.asset == asset)
+        if version is not None:
+            statement = statement.where(EVENTS.c.version == version)
+        if limit is not None:
+            statement = statement.limit(limit)
+        return self._database.stream(statement, _event)
+
+    def event(self, which: int | str) -> EventRow | None:
+        """The event of this log index, or of this id."""
+        column = EVENTS.c.log_index if isinstance(which, int) else EVENTS.c.event_id
+        return self._database.first(select(EVENTS).where(column == which), _event)
+
+    # files
+
+    def files(self, package: int, prefix: str | None = None) -> Iterator[IndexedFile]:
+        """The files of the package of log index `package`, in byte order of their paths.
+
+        With `prefix` only those whose path starts with it; end it with `/` to name a folder.
+        """
+        statement = select(*_FILE).where(FILES.c.package == package).order_by(FILES.c.path)
+        if prefix:
+            first = prefix.encode("utf-8", "surrogatepass")
+            # no UTF-8 has a byte FF: this is above every path that starts with `first`
+            statement = statement.where(FILES.c.path >= first, FILES.c.path < first + b"\xff")
+        return self._database.stream(statement, _file)
+
+    def file(self, package: int, path: str) -> IndexedFile | None:
+        """One file of the package of log index `package`."""
+        at = path.encode("utf-8", "surrogatepass")
+        return self._database.first(
+            select(*_FILE).where(FILES.c.package == package, FILES.c.path == at), _file
+        )
+
+    def find_file(self, cid: Cid, *, asset: str | None = None) -> Iterator[Place]:
+        """Every place of the file with the address `cid`, in all packages or those of `asset`."""
+        return self._places((FILES.c.cid_key == lookup_key(cid)) & (FILES.c.cid == cid), asset)
+
+    def find_files_by_path(self, path: str, *, asset: str | None = None) -> Iterator[Place]:
+        """Every file with this whole path within its bag, in all packages or those of `asset`."""
+        return self._places(FILES.c.path == path.encode("utf-8", "surrogatepass"), asset)
+
+    def trace_file(
+        self, *, cid: Cid | None = None, path: str | None = None, asset: str | None = None
+    ) -> Iterator[FileTrace]:
+        """The versions in which a file occurs, by address or path, each with the events about it."""
+        places = self.find_file(cid, asset=asset) if cid else self.find_files_by_path(path or "", asset=asset)
+        for package, group in groupby(places, key=lambda place: place.package):
+            paths = tuple(place.file.path for place in group)
+            yield FileTrace(package, paths, tuple(self.events(package.asset, version=package.version)))
+
+    def candidates(self, asset: str, cid: Cid, size: int) -> list[str]:
+        """Files on the disk with the same bytes, of earlier versions of `asset`, relative to the home.
+
+        At most `MAX_CANDIDATES`, the latest version first. The caller checks what it links.
+        """
+        values = {"asset": asset, "key": lookup_key(cid), "cid": cid, "size": size}
+        return self._database.rows(_CANDIDATES, values, _path_on_disk)
+
+    # blocks
+
+    def block_places(self, digest: bytes) -> list[BlockPlace]:
+        """Where the leaf block with this SHA-256 lies: whole small files, then pieces of large ones.
+
+        At most `MAX_CANDIDATES` of each. The caller hashes what it reads.
+        """
+        values = {"key": lookup_key(digest), "cid": make_cid(RAW, digest), "digest": digest}
+        return [
+            place
+            for statement in (_WHOLE_FILES, _PIECES)
+            for place in self._database.rows(statement, values, _block_place)
+        ]
+
+    def node(self, digest: bytes) -> bytes | None:
+        """The dag-pb node with this SHA-256."""
+        return self._database.first(select(NODES.c.data).where(NODES.c.digest == digest).limit(1), _bytes)
+
+    # as a whole
+
+    def resolve(self, what: str) -> Resolved:
+        """What a person means: an asset, package, event or file (`heritage_ledger.index.resolve`).
+
+        Raises:
+            EvidenceMissing: nothing here has this name (`not-found`).
+        """
+        return resolve(self, what)
+
+    def check_intact(self) -> None:
+        """Let the database check its own pages and trees (`Database.check_intact`)."""
+        self._database.check_intact()
+
+    def dump(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """Every row of every table as (table, values), ordered by key: the same for the same bags and log."""
+        for table in ALL:
+            ordered = select(table).order_by(*table.primary_key.columns)
+            for row in self._database.stream(ordered, _values):
+                yield table.name, row
+
+    def rows_digest(self) -> bytes:
+        """SHA-256 over all rows of `dump`; a rebuilt index has the same."""
+        state = hashlib.sha256()
+        for name, row in self.dump():
+            state.update(b"".join(_encoded(value) for value in (name, *row)))
+        return state.digest()
+
+    def _places(self, where: ColumnElement[bool], asset: str | None) -> Iterator[Place]:
+        statement = _PLACES.where(where).order_by(*_IN_ORDER)
+        if asset is not None:
+            statement = statement.where(PACKAGES.c.asset == asset)
+        return self._database.stream(statement, _place)
+
+
+def _event(*values: Any) -> EventRow:
+    log_index, origin, event_id, types, *rest = values
+    return EventRow(log_index, origin, event_id, tuple(types.split()), *rest)
+
+
+def _file(package: int, path: bytes, size: int, cid: Cid) -> IndexedFile:
+    if not isinstance(size, int) or not isinstance(cid, bytes):
+        raise TypeError("a size or CID of another type")
+    return IndexedFile(package, path.decode(), size, cid)
+
+
+def _place(package: int, path: bytes, size: int, cid: Cid, *values: Any) -> Place:
+    return Place(_file(package, path, size, cid), PackageRow(*values))
+
+
+def _path_on_disk(folder: str, path: bytes) -> str:
+    return f"{folder}/{path.decode()}"
+
+
+def _block_place(folder: str, path: bytes, offset: int, length: int) -> BlockPlace:
+    return BlockPlace(folder, path.decode(), offset, length)
+
+
+def _bytes(data: bytes) -> bytes:
+    return data
+
+
+def _values(*values: Any) -> tuple[Any, ...]:
+    return values
+
+
+def _encoded(value: str | int | bytes | None) -> bytes:
+    """One value, so that no two rows have the same bytes: its kind, its length in 8 bytes, itself."""
+    match value:
+        case None:
+            kind, data = b"n", b""
+        case int():
+            kind, data = b"i", b"%d" % value
+        case str():
+            kind, data = b"t", value.encode()
+        case _:
+            kind, data = b"b", value
+    return kind + len(data).to_bytes(8, "big") + data

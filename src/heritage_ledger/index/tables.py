@@ -1,0 +1,131 @@
+"""The tables of the index (`specs/index.md`), in SQL that SQLite and PostgreSQL both speak.
+
+Every column can be derived from bags and log: no row numbers of the database, no times of indexing. A package
+is known by the log index of its event. Paths are bytes, so that their order is that of their bytes on every
+database. A CID is looked up by `cid_key`, its digest's first 8 bytes: an index of a third the size, into
+which a million random keys go much faster; the whole CID is compared after it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from heritage_ledger.content.cid import DIGEST_LENGTH
+from heritage_ledger.home.state import Blob
+
+INDEX_VERSION: Final = 1
+"""The layout of the tables; an index of another version is rebuilt."""
+KEY_BYTES: Final = 8
+"""Bytes of a digest that make its lookup key."""
+MAX_INTEGER: Final = (1 << 63) - 1
+"""SQL's largest integer: sizes, offsets, log indexes."""
+
+METADATA: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# on SQLite an INTEGER key is the row number itself, which saves a second tree
+_LogIndex: Final = BigInteger().with_variant(Integer, "sqlite")
+
+META: Final = Table(
+    "index_meta",
+    METADATA,
+    Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("absorbed", BigInteger, nullable=False),
+)
+EVENTS: Final = Table(
+    "events",
+    METADATA,
+    Column("log_index", _LogIndex, primary_key=True, autoincrement=False),
+    Column("origin", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("types", Text, nullable=False),
+    Column("created", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("started", Text),
+    Column("ended", Text),
+    Column("outcome", Text),
+    Column("asset", Text),
+    Column("version", BigInteger),
+    Column("package_cid", Blob),
+    UniqueConstraint("event_id"),
+    Index(None, "asset", "log_index"),
+)
+ASSETS: Final = Table(
+    "assets",
+    METADATA,
+    Column("asset", Text, primary_key=True),
+    Column("title", Text),
+    Column("first_index", BigInteger, nullable=False),
+    Column("latest_version", BigInteger, nullable=False),
+)
+PACKAGES: Final = Table(
+    "packages",
+    METADATA,
+    Column("log_index", _LogIndex, primary_key=True, autoincrement=False),
+    Column("asset", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("package_cid", Blob, nullable=False, index=True),
+    Column("payload_cid", Blob, nullable=False, index=True),
+    Column("folder", Text, nullable=False),
+    Column("bagit_version", Text, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("tag_files", BigInteger, nullable=False),
+    Column("kind", Text, CheckConstraint("kind IN ('ingest', 'adopt')", name="kind"), nullable=False),
+    UniqueConstraint("asset", "version"),
+)
+FILES: Final = Table(
+    "files",
+    METADATA,
+    Column("package", BigInteger, primary_key=True, autoincrement=False),
+    Column("path", Blob, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("cid", Blob, nullable=False),
+    Column("cid_key", BigInteger, nullable=False, index=True),
+)
+BLOCKS: Final = Table(
+    "blocks",
+    METADATA,
+    Column("package", BigInteger, primary_key=True, autoincrement=False),
+    Column("path", Blob, primary_key=True),
+    Column("offset", BigInteger, primary_key=True, autoincrement=False),
+    Column("length", BigInteger, nullable=False),
+    Column("digest", Blob, nullable=False),
+    Column("digest_key", BigInteger, nullable=False, index=True),
+)
+NODES: Final = Table(
+    "nodes",
+    METADATA,
+    Column("digest", Blob, primary_key=True),
+    Column("package", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", Blob, nullable=False),
+)
+ALL: Final = (META, EVENTS, ASSETS, PACKAGES, FILES, BLOCKS, NODES)
+"""Every table, in the order in which `Index.dump` shows them."""
+
+
+def lookup_key(cid_or_digest: bytes) -> int:
+    """The key by which a CID, or the digest at its end, is looked up: 8 bytes as a signed integer."""
+    start = len(cid_or_digest) - DIGEST_LENGTH
+    return int.from_bytes(cid_or_digest[start : start + KEY_BYTES], "big", signed=True)

@@ -1,0 +1,179 @@
+"""Rows into the index, in one transaction (`Index.begin`)."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from heritage_ledger.content.cid import DIGEST_LENGTH, digest_of
+from heritage_ledger.content.unixfs import CHUNK_SIZE
+from heritage_ledger.errors import OperationFailed
+from heritage_ledger.index.tables import (
+    ASSETS,
+    BLOCKS,
+    EVENTS,
+    FILES,
+    META,
+    NODES,
+    PACKAGES,
+    lookup_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import Connection, Table
+
+    from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.package import FileRow
+    from heritage_ledger.index.rows import EventRow, PackageRow
+
+BATCH_ROWS: Final = 10_000
+"""Rows handed to the database at once: enough that the call costs nothing beside them."""
+NODE_BATCH_ROWS: Final = 1_000
+"""Nodes handed over at once: each may be 256 KiB, and each is a parameter of one query."""
+_CONTENT: Final = (EVENTS, ASSETS, PACKAGES, FILES, BLOCKS, NODES)
+_ABSORB: Final = update(META).values(absorbed=bindparam("size"))
+_ASSET: Final = select(ASSETS).where(ASSETS.c.asset == bindparam("at"))
+_UPDATE_ASSET: Final = (
+    update(ASSETS)
+    .where(ASSETS.c.asset == bindparam("at"))
+    .values(title=bindparam("title"), latest_version=bindparam("latest_version"))
+)
+_KNOWN_NODES: Final = select(NODES.c.digest).where(
+    NODES.c.package == bindparam("package"), NODES.c.digest.in_(bindparam("digests", expanding=True))
+)
+
+
+def conflict(message: str, *, expected: str | None = None, found: str | None = None) -> OperationFailed:
+    """The error for rows that cannot belong to one log."""
+    return OperationFailed(
+        "index-conflict",
+        message,
+        expected=expected,
+        found=found,
+        advice="run `heritage index rebuild`",
+    )
+
+
+class IndexWriter:
+    """Writes rows that readers see together, when the transaction ends, or not at all.
+
+    The database refuses a second row with the same key: `OperationFailed` (`index-conflict`).
+    """
+
+    def __init__(self, connection: Connection, origin: str, absorbed: int) -> None:
+        """Use `Index.begin`."""
+        self._connection = connection
+        self._origin = origin
+        self._absorbed = absorbed
+
+    @property
+    def absorbed(self) -> int:
+        """Entries of the log that have their rows."""
+        return self._absorbed
+
+    def clear(self) -> None:
+        """Forget every row, as the first step of a rebuild."""
+        for table in _CONTENT:
+            self._connection.execute(delete(table))
+        self._connection.execute(_ABSORB, {"size": 0})
+        self._absorbed = 0
+
+    def add_event(self, row: EventRow) -> None:
+        """Add one entry of the log.
+
+        Raises:
+            OperationFailed: it is of another log, or there already (`index-conflict`).
+        """
+        if row.origin != self._origin:
+            raise conflict("an event of another log", expected=self._origin, found=row.origin)
+        if any(not term or term.split() != [term] for term in row.types):
+            raise conflict("a type term with white space", found=repr(row.types))
+        values = astuple(row)
+        at = 3
+        self._insert(EVENTS, [(*values[:at], " ".join(row.types), *values[at + 1 :])])
+
+    def add_package(self, row: PackageRow, *, title: str | None = None) -> None:
+        """Add one package, and its asset: with `title`, or the title that the asset had."""
+        self._insert(PACKAGES, [astuple(row)])
+        known = self._connection.execute(_ASSET, {"at": row.asset}).one_or_none()
+        if known is None:
+            self._insert(ASSETS, [(row.asset, title, row.log_index, row.version)])
+            return
+        latest = max(known.latest_version, row.version)
+        self._connection.execute(
+            _UPDATE_ASSET,
+            {"at": row.asset, "title": known.title if title is None else title, "latest_version": latest},
+        )
+
+    def add_files(self, package: int, rows: Iterable[FileRow]) -> None:
+        """Add the files of the package of log index `package`, a million or more, and their leaf blocks.
+
+        Fastest in byte order of the paths.
+        """
+        waiting = iter(rows)
+        while batch := list(islice(waiting, BATCH_ROWS)):
+            self._insert(
+                FILES,
+                [(package, path.encode(), size, cid, lookup_key(cid)) for path, size, cid, _ in batch],
+            )
+            self._insert_many(
+                BLOCKS, (block for row in batch if row.leaves for block in _blocks(package, row))
+            )
+
+    def add_nodes(self, package: int, nodes: Iterable[tuple[Cid, bytes]]) -> None:
+        """Add the dag-pb nodes of a package; what occurs in it twice (a copied folder) is kept once."""
+        waiting = iter(nodes)
+        while batch := {digest_of(cid): data for cid, data in islice(waiting, NODE_BATCH_ROWS)}:
+            known = self._connection.execute(_KNOWN_NODES, {"package": package, "digests": list(batch)})
+            for digest in known.scalars().all():
+                del batch[digest]
+            if batch:
+                self._insert(NODES, [(digest, package, data) for digest, data in batch.items()])
+
+    def set_absorbed(self, size: int) -> None:
+        """Say that the entries below `size` have their rows; the last thing before the transaction ends.
+
+        Raises:
+            OperationFailed: the last event row is not that of entry `size - 1` (`index-conflict`).
+        """
+        last = self._connection.execute(select(func.max(EVENTS.c.log_index))).scalar_one()
+        reached = 0 if last is None else last + 1
+        if reached != size:
+            raise conflict(
+                "the event rows do not reach as far as the log",
+                expected=f"{size} entries",
+                found=f"{reached} entries",
+            )
+        self._connection.execute(_ABSORB, {"size": size})
+        self._absorbed = size
+
+    def _insert_many(self, table: Table, rows: Iterator[tuple[Any, ...]]) -> None:
+        while batch := list(islice(rows, BATCH_ROWS)):
+            self._insert(table, batch)
+
+    def _insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Hand tuples straight to the driver: building a statement for each row costs more than the row."""
+        compiled = insert(table).compile(dialect=self._connection.dialect)
+        names = table.columns.keys()
+        given: list[Any] = (
+            list(rows) if compiled.positional else [dict(zip(names, row, strict=True)) for row in rows]
+        )
+        try:
+            self._connection.exec_driver_sql(str(compiled), given)
+        except IntegrityError as error:
+            raise conflict(f"a row of {table.name} is there already, or does not fit") from error
+
+
+def _blocks(package: int, row: FileRow) -> Iterator[tuple[Any, ...]]:
+    path = row.path.encode()
+    for offset in range(0, row.size, CHUNK_SIZE):
+        start = offset // CHUNK_SIZE * DIGEST_LENGTH
+        digest = row.leaves[start : start + DIGEST_LENGTH]
+        length = min(CHUNK_SIZE, row.size - offset)
+        yield package, path, offset, length, digest, lookup_key(digest)

@@ -1,0 +1,311 @@
+"""Appending: the critical section that makes a log grow (`specs/log.md`, "Write ordering").
+
+1. The new entries' bundles and tiles are written, put on the disk, read back and hashed again.
+2. The new checkpoint is signed, and the head moves in `state.db` by compare-and-swap. From here on the
+   entries are in the log.
+3. The caller writes its index rows.
+4. The checkpoint is published by rename; partial files that nobody needs any more are removed.
+
+A crash before the swap leaves files beyond the head, which nobody reads and the next append replaces; a crash
+after it leaves a checkpoint to publish, which `recover` does. No file below the head is ever written again.
+The signature is computed while the disk works, but leaves this module only after the files were read back.
+
+The caller holds the home's append lock around `recover` and `append`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, UsageError
+from heritage_ledger.home.state import Head
+from heritage_ledger.log.checkpoint import Checkpoint, check_origin, read_unverified, sign_checkpoint
+from heritage_ledger.log.disk import LogDisk
+from heritage_ledger.log.edge import Edge, check_piece
+from heritage_ledger.log.files import CHECKPOINT, LogFiles
+from heritage_ledger.log.merkle import EMPTY_ROOT
+from heritage_ledger.log.tiles import TILE_WIDTH, Tile, width_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+    from types import TracebackType
+
+    from heritage_ledger.home.state import StateStore
+    from heritage_ledger.log.edge import Piece
+    from heritage_ledger.log.note import NoteSigner
+    from heritage_ledger.log.tiles import Bundle
+
+KEPT_PARTIALS: Final = 16
+"""Widths of an unfinished tile or bundle that stay beside the newest, for readers of the checkpoints before
+it. Older ones are the beginning of the newest one, from which our reader and server give them."""
+WRITERS: Final = 2
+"""Threads that write: most appends write one bundle and one tile, each waiting for the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append did: the index of its first entry, the log's size and root after it, the checkpoint."""
+
+    first_index: int
+    size: int
+    root: bytes
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What `recover` found: the log's size and root, and whether the checkpoint had to be published."""
+
+    size: int
+    root: bytes
+    published: bool
+
+
+class Appender:
+    """Appends to one log; a context, or to be closed. Not for two threads at once.
+
+    The log's edge stays in memory between appends and is read anew whenever another process moved the head.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        state: StateStore,
+        origin: str,
+        signers: Sequence[NoteSigner],
+        *,
+        disk: LogDisk | None = None,
+        writers: int = WRITERS,
+    ) -> None:
+        """Append to the log `origin` in `folder`.
+
+        Args:
+            folder: holds `checkpoint` and `tile/`; it exists.
+            state: keeps the log's head.
+            origin: the log's name.
+            signers: the log's keys; every checkpoint bears a signature by each, in this order.
+            disk: makes the changes below `folder`; another one in tests.
+            writers: threads that write; with 1 the files are written one after the other.
+        """
+        if not signers:
+            raise UsageError("log-signers", "a log's checkpoint needs at least one signature")
+        self._files = LogFiles(folder)
+        self._state = state
+        self._origin = origin
+        self._signers = tuple(signers)
+        self._disk = disk or LogDisk(folder)
+        self._edge: Edge | None = None
+        self._settled = False  # no partial file beyond the head can lie at the edge
+        self._pool = ThreadPoolExecutor(writers, "log-writer") if writers > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the writing threads; closing twice is nothing."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def create(self, *, time: int) -> Appended:
+        """Begin the log: sign and publish its checkpoint of size 0. For `init` alone.
+
+        Raises:
+            TemporaryFailure: `state-conflict`, the log was begun before.
+            UsageError: `log-exists`, the folder holds a checkpoint already.
+        """
+        if self._published() is not None:
+            raise UsageError("log-exists", "a log lies in this folder already", path=CHECKPOINT)
+        data = sign_checkpoint(Checkpoint(self._origin, 0, EMPTY_ROOT), self._signers, time=time)
+        self._state.create_head(self._origin, Head(0, EMPTY_ROOT, data))
+        self._disk.publish(CHECKPOINT, data)
+        return Appended(0, 0, EMPTY_ROOT, data)
+
+    def append(
+        self,
+        entries: Sequence[bytes],
+        *,
+        time: int,
+        before_publish: Callable[[Appended], None] | None = None,
+    ) -> Appended:
+        """Add `entries` to the log, all or none; they are on the disk and published when this returns.
+
+        Args:
+            entries: one or more, each of at most 65,535 bytes.
+            time: POSIX seconds, for the signatures that bear a time.
+            before_publish: called with the result when the entries are in the log and not yet published.
+
+        Raises:
+            UsageError: `log-append-empty`, `log-entry-size`; nothing was written.
+            EvidenceInvalid: `log-readback`, `log-memory`, or what `recover` raises; nothing was signed.
+            DiskProblem: the disk is full, read-only or failing.
+            TemporaryFailure: `state-conflict`, another process appended without the lock.
+
+        After an error other than `UsageError` the entries are in the log or they are not: `recover` and the
+        head tell.
+        """
+        if not entries:
+            raise UsageError("log-append-empty", "there is nothing to append")
+        edge = self._current_edge()
+        grown, pieces = edge.extend(entries)
+        settled, self._edge, self._settled = self._settled, None, False  # read anew unless all goes well
+        for piece in pieces:
+            self._prepare(piece.place, edge.size, settled=settled)
+        head = self._write_and_sign(grown, pieces, time)
+        self._state.swap_head(self._origin, edge.size, head)
+        appended = Appended(edge.size, head.size, head.root, head.checkpoint)
+        if before_publish is not None:
+            before_publish(appended)
+        self._disk.publish(CHECKPOINT, head.checkpoint)
+        self._edge, self._settled = grown, True
+        self._remove_partials(pieces)
+        return appended
+
+    def recover(self) -> Recovered:
+        """Bring the files to the head after an unclean stop, and check the log's edge against it.
+
+        Raises:
+            EvidenceMissing: `log-head-missing`, `state.db` knows no such log; a file of the edge is missing.
+            EvidenceInvalid: `log-state-behind`, the published checkpoint is beyond the head: `state.db` is
+                older than the log; `log-fork`, both have one size and two roots; `log-head-damaged`; what
+                `Edge.load` raises.
+            DiskProblem: the checkpoint cannot be published.
+        """
+        head = self._head()
+        published = self._published()
+        if published is not None:
+            self._compare(published, head)
+        self._edge, self._settled = self._load(head), False
+        behind = published is None or published.size < head.size
+        if behind:
+            self._disk.publish(CHECKPOINT, head.checkpoint)
+        self._disk.sweep()
+        return Recovered(head.size, head.root, behind)
+
+    def _current_edge(self) -> Edge:
+        if self._edge is not None:
+            head = self._state.head(self._origin)
+            if head is not None and (head.size, head.root) == (self._edge.size, self._edge.root):
+                return self._edge
+        self.recover()
+        assert self._edge is not None
+        return self._edge
+
+    def _head(self) -> Head:
+        head = self._state.head(self._origin)
+        if head is None:
+            raise EvidenceMissing(
+                "log-head-missing",
+                "state.db holds no head of this log",
+                path=self._origin,
+                advice="restore state.db from a backup; a log is never begun twice",
+            )
+        try:
+            checkpoint = read_unverified(head.checkpoint)
+            check_origin(checkpoint, self._origin)
+        except EvidenceInvalid as error:
+            raise _head_damaged(self._origin, error.message) from error
+        if (checkpoint.size, checkpoint.root) != (head.size, head.root):
+            raise _head_damaged(self._origin, "its checkpoint is of another size or root")
+        return head
+
+    def _published(self) -> Checkpoint | None:
+        """Return what the published checkpoint says; a damaged one counts as none, the head replaces it."""
+        with contextlib.suppress(EvidenceMissing, EvidenceInvalid):
+            return read_unverified(self._files.read_checkpoint())
+        return None
+
+    def _compare(self, published: Checkpoint, head: Head) -> None:
+        check_origin(published, self._origin)
+        if published.size > head.size:
+            raise EvidenceInvalid(
+                "log-state-behind",
+                "the published checkpoint is beyond the head in state.db",
+                path=CHECKPOINT,
+                expected=f"at most {head.size} entries",
+                found=f"{published.size} entries",
+                advice="state.db is older than the log: do not append; restore the state.db of the same time",
+            )
+        if published.size == head.size and published.root != head.root:
+            raise EvidenceInvalid(
+                "log-fork",
+                "the published checkpoint and the head in state.db have one size and two roots",
+                path=CHECKPOINT,
+                expected=head.root.hex(),
+                found=published.root.hex(),
+                advice="do not append; keep both and compare them with the witnesses and mirrors",
+            )
+
+    def _load(self, head: Head) -> Edge:
+        return Edge.load(
+            head.size, head.root, read_tile=self._files.read_tile, read_bundle=self._files.read_bundle
+        )
+
+    def _prepare(self, place: Tile | Bundle, size: int, *, settled: bool) -> None:
+        """Make a file's folder, and remove partial files beyond the head that a crash left there.
+
+        A later append may jump over their widths, and they would stay, with other entries in them.
+        """
+        self._disk.make_folder(place.path)
+        level = place.level if isinstance(place, Tile) else 0
+        old_width = width_at(level, place.index, size)
+        if not settled or old_width == 0:
+            left = [width for width in self._files.partial_widths(place) if width > old_width]
+            if left:
+                self._disk.remove_partials(place, left)
+
+    def _write_and_sign(self, grown: Edge, pieces: Sequence[Piece], time: int) -> Head:
+        writes = self._start_writes(pieces)
+        try:
+            checkpoint = Checkpoint(self._origin, grown.size, grown.root)
+            data = sign_checkpoint(checkpoint, self._signers, time=time)
+        finally:
+            # no write may go on behind the back of a caller who sees an error and lets go of the lock
+            errors = [write.exception() for write in writes]
+        for error in errors:
+            if error is not None:
+                raise error
+        return Head(grown.size, grown.root, data)
+
+    def _start_writes(self, pieces: Sequence[Piece]) -> list[Future[None]]:
+        if self._pool is None or len(pieces) == 1:
+            for piece in pieces:
+                self._write(piece)
+            return []
+        return [self._pool.submit(self._write, piece) for piece in pieces]
+
+    def _write(self, piece: Piece) -> None:
+        self._disk.write(piece.place.path, piece.data)
+        check_piece(piece, self._disk.read(piece.place.path, len(piece.data)))
+
+    def _remove_partials(self, pieces: Sequence[Piece]) -> None:
+        """Remove partial files that the new checkpoint outdates; what cannot be removed does no harm."""
+        for piece in pieces:
+            with contextlib.suppress(HeritageError, OSError):
+                self._remove_older(piece.place)
+
+    def _remove_older(self, place: Tile | Bundle) -> None:
+        widths = self._files.partial_widths(place)
+        if place.width == TILE_WIDTH:
+            self._disk.remove_partials(place, widths)
+            self._disk.remove_folder(place)
+        elif len(widths) > KEPT_PARTIALS + 1:
+            self._disk.remove_partials(place, widths[: -KEPT_PARTIALS - 1])
+
+
+def _head_damaged(origin: str, message: str) -> EvidenceInvalid:
+    return EvidenceInvalid(
+        "log-head-damaged",
+        f"the head in state.db cannot be used: {message}",
+        path=origin,
+        advice="restore state.db from a backup",
+    )
