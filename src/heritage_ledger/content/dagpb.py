@@ -100,17 +100,17 @@ def parse_node(block: bytes) -> Node:
     at = 0
     while at < len(block):
         tag = block[at]
+        if tag not in {_LINK, _DATA}:
+            raise malformed("a field that dag-pb does not have", found=f"tag 0x{tag:02x}")
         body, at = _field(block, at + 1)
         if tag == _LINK:
             if data is not None and links_before:
                 raise malformed("links stand on both sides of the data")
             links.append(_parse_link(body))
-        elif tag == _DATA:
-            if data is not None:
-                raise malformed("the data stands twice")
-            data, links_before = body, len(links)
+        elif data is not None:
+            raise malformed("the data stands twice")
         else:
-            raise malformed("a field that dag-pb does not have", found=f"tag 0x{tag:02x}")
+            data, links_before = body, len(links)
     return Node(tuple(links), data, data is not None and bool(links) and not links_before)
 
 

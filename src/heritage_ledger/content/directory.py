@@ -58,7 +58,7 @@ def find_child(get: Get, cid: Cid, name: bytes, blocks: list[Cid]) -> Cid | None
     Raises:
         EvidenceInvalid: as `list_directory`.
     """
-    if codec_of(cid) == RAW:
+    if codec_of(cid) == RAW or not _is_name(name):
         return None
     node, message = read_node(get, cid)
     blocks.append(cid)
@@ -128,11 +128,17 @@ def list_children(get: Get, node: Node, message: Message) -> Iterator[Child]:
         yield Child(name, link.cid, link.tsize)
 
 
-def _check_name(name: bytes) -> None:
+def _is_name(name: bytes) -> bool:
     try:
         check_name(name)
-    except UsageError as error:
-        raise malformed("an entry's name", expected=error.expected, found=error.found) from error
+    except UsageError:
+        return False
+    return True
+
+
+def _check_name(name: bytes) -> None:
+    if not _is_name(name):
+        raise malformed("a directory has an entry whose name none may have", found=repr(name[:80]))
 
 
 def _basic_entries(node: Node) -> dict[bytes, Link]:

@@ -6,19 +6,23 @@ dag-pb node) is spooled to a temporary file, since a package may hold a million 
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from heritage_ledger.content.cid import Cid
+from heritage_ledger.content.reading import is_large, read_file, spread
 from heritage_ledger.content.tree import TreeBuilder
 from heritage_ledger.content.unixfs import CHUNK_SIZE, Entry, file_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from heritage_ledger.content.reading import FileDigests
+    from heritage_ledger.progress import Progress
 
 _FILE = struct.Struct(">IQI36s")
 _NODE = struct.Struct(">I36s")
@@ -49,6 +53,7 @@ class PackageGraph:
         self._files = tempfile.SpooledTemporaryFile(_MEMORY, dir=folder)  # noqa: SIM115 - closed in close()
         self._nodes = tempfile.SpooledTemporaryFile(_MEMORY, dir=folder)  # noqa: SIM115 - closed in close()
         self._tree = TreeBuilder(self._keep)
+        self._finished = False
         self.count = 0
 
     def __enter__(self) -> Self:
@@ -72,12 +77,23 @@ class PackageGraph:
         self.count += 1
         return entry
 
+    def add_folder(self, path: str) -> None:
+        """Add a folder that holds nothing."""
+        self._tree.add_directory(path)
+
     def folder(self, name: str) -> Entry:
-        """Return the entry of the finished top folder `name`, such as `data`."""
+        """Leave the top folder `name`, such as `data`, and return its entry.
+
+        Raises:
+            UsageError: there is no such folder (`tree-folder`).
+        """
+        if not self._finished:
+            self._tree.add_directory(())
         return self._tree.first_level(name)
 
     def finish(self) -> Entry:
         """Return the entry of the bag directory itself; nothing can be added after it."""
+        self._finished = True
         return self._tree.finish()
 
     def files(self) -> Iterator[FileRow]:
@@ -94,3 +110,48 @@ class PackageGraph:
         while head := self._nodes.read(_NODE.size):
             size, cid = _NODE.unpack(head)
             yield Cid(cid), self._nodes.read(size)
+
+
+def walk_package(root: Path) -> Iterator[tuple[str, str | None]]:
+    """Yield each file below `root` as (path in the package, path on disk), each empty folder with None.
+
+    Depth first, a folder's files before its folders, both in the order of their names; links are not
+    followed, they come as files.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    pending = [(str(root), "")]
+    while pending:
+        folder, prefix = pending.pop()
+        with os.scandir(folder) as entries:
+            listed = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        if not listed and prefix:
+            yield prefix[:-1], None
+        for name, is_folder in listed:
+            if not is_folder:
+                yield prefix + name, f"{folder}/{name}"
+        pending.extend(
+            (f"{folder}/{name}", f"{prefix}{name}/") for name, is_folder in reversed(listed) if is_folder
+        )
+
+
+def read_package(root: Path, graph: PackageGraph, progress: Progress) -> None:
+    """Read every file of the package in `root`, once, into `graph`.
+
+    Raises:
+        OSError: a file or folder cannot be read, or is a link.
+    """
+
+    def work(item: tuple[str, str | None], helper: ThreadPoolExecutor | None) -> FileDigests | None:
+        full = item[1]
+        if full is None:
+            return None
+        return read_file(full, (), helper=helper, progress=lambda size: progress.advance(size=size))
+
+    for (path, _), digests in spread(walk_package(root), work, is_large=lambda item: is_large(item[1])):
+        if digests is None:
+            graph.add_folder(path)
+        else:
+            graph.add(path, digests)
+            progress.advance(files=1)

@@ -20,7 +20,6 @@ from heritage_ledger.errors import OperationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 CHUNK_SIZE = 1 << 20
 """Bytes in a leaf block (IPIP-499, profile `unixfs-v1-2025`)."""
@@ -181,7 +180,7 @@ def read_file(
 
 
 def read_files(
-    paths: Iterable[tuple[str, Path]],
+    paths: Iterable[tuple[str, str | os.PathLike[str]]],
     algorithms: Sequence[str],
     *,
     threads: int = DEFAULT_THREADS,
@@ -189,20 +188,24 @@ def read_files(
 ) -> Iterator[tuple[str, FileDigests | OSError]]:
     """Read each file once and yield `(name, digests)` in the order given, or the error that reading met."""
 
-    def work(item: tuple[str, Path], helper: ThreadPoolExecutor | None) -> FileDigests | OSError:
+    def work(
+        item: tuple[str, str | os.PathLike[str]], helper: ThreadPoolExecutor | None
+    ) -> FileDigests | OSError:
         try:
             return read_file(item[1], algorithms, progress=progress, helper=helper)
         except OSError as error:
             return error
 
-    def is_large(item: tuple[str, Path]) -> bool:
-        try:
-            return os.lstat(item[1]).st_size >= SPLIT_FROM
-        except OSError:
-            return False
-
-    for (name, _), outcome in spread(paths, work, is_large=is_large, threads=threads):
+    for (name, _), outcome in spread(paths, work, is_large=lambda item: is_large(item[1]), threads=threads):
         yield name, outcome
+
+
+def is_large(path: str | os.PathLike[str] | None) -> bool:
+    """Say whether the file is worth threads of its own; what is not there is not."""
+    try:
+        return path is not None and os.lstat(path).st_size >= SPLIT_FROM
+    except OSError:
+        return False
 
 
 def spread(

@@ -39,7 +39,7 @@ class TreeBuilder:
         self._emit = emit
         self._profile = profile
         self._stack = [_Open(b"", emit, profile)]
-        self._last: str | None = ""
+        self._last: str | None = None
         self._first_level: dict[bytes, Entry] = {}
         self._finished = False
 
@@ -50,25 +50,25 @@ class TreeBuilder:
             UsageError: `tree-order`, its folder was left before; `entry-name`; `tree-finished`.
             OperationFailed: a folder that is left holds duplicates or colliding names.
         """
-        if isinstance(path, str):
-            folder, _, name = path.rpartition("/")
-            if folder != self._last or self._finished:
-                self._enter(_parts(folder))
-                self._last = folder
-            self._stack[-1].builder.add(_encode(name), entry)
-        else:
-            self._enter(tuple(path[:-1]))
-            self._last = None
+        if not isinstance(path, str):
+            self._move(tuple(path[:-1]))
             self._stack[-1].builder.add(path[-1] if path else b"", entry)
+            return
+        folder, slash, name = path.rpartition("/")
+        if folder != self._last or (slash and not folder):
+            self._move(_parts(folder) if folder else (b"",) * len(slash))  # "/a" has an empty first part
+            self._last = folder
+        self._stack[-1].builder.add(_encode(name), entry)
 
     def add_directory(self, path: str | Sequence[bytes]) -> None:
         """Add the folder `path`, for one that holds no file; adding an open one changes nothing.
 
+        The empty path is the root: it leaves every folder that is open, so that `first_level` knows them.
+
         Raises:
             UsageError, OperationFailed: as `add`.
         """
-        self._enter(_parts(path) if isinstance(path, str) else tuple(path))
-        self._last = None
+        self._move(_parts(path) if isinstance(path, str) else tuple(path))
 
     def finish(self) -> Entry:
         """Close all folders and return the entry of the whole tree.
@@ -77,9 +77,8 @@ class TreeBuilder:
             UsageError: `tree-finished`, a second time.
             OperationFailed: as `add`.
         """
-        self._enter(())
+        self._move(())
         self._finished = True
-        self._last = None
         return self._stack[0].builder.finish()
 
     def first_level(self, name: str | bytes) -> Entry:
@@ -96,8 +95,9 @@ class TreeBuilder:
             )
         return entry
 
-    def _enter(self, parts: tuple[bytes, ...]) -> None:
+    def _move(self, parts: tuple[bytes, ...]) -> None:
         """Close the folders that are left and open those that are entered."""
+        self._last = None
         if self._finished:
             raise UsageError("tree-finished", "nothing can be added to a finished tree")
         same = 0

@@ -124,14 +124,16 @@ def file_graph(leaves: bytes, size: int, emit: Emit, *, profile: Profile = UNIXF
             expected=f"{count * DIGEST_LENGTH} bytes",
             found=f"{len(leaves)} bytes",
         )
+    if count == 1:
+        codec = RAW if profile.raw_leaves else DAG_PB
+        return Entry(make_cid(codec, leaves), size, _leaf_length(size, profile))
     children: Iterable[Entry] = _leaves(leaves, size, profile)
     while True:
         source = iter(children)
-        if count == 1:
-            return next(source)
         groups = iter(lambda source=source: list(islice(source, profile.max_links)), [])  # type: ignore[misc]
-        children = [_file_node(group, emit, profile) for group in groups]
-        count = len(children)
+        children = nodes = [_file_node(group, emit, profile) for group in groups]
+        if len(nodes) == 1:
+            return nodes[0]
 
 
 def _leaves(leaves: bytes, size: int, profile: Profile) -> Iterator[Entry]:

@@ -93,14 +93,12 @@ def file_leaves(get: Get, root: Cid, *, start: int = 0, stop: int | None = None)
     """
     if codec_of(root) == RAW:
         block = read_block(get, root)
-        if not block or (start < len(block) and (stop is None or stop > 0)):
+        if not block or _overlaps(0, len(block), start, stop):
             yield Leaf(root, 0, len(block), block)
         return
     todo: list[tuple[Cid, int, int | None, int]] = [(root, 0, None, 0)]
     while todo:
         cid, offset, size, depth = todo.pop()
-        if size is not None and (offset + size <= start or (stop is not None and offset >= stop)):
-            continue
         if codec_of(cid) == RAW:
             assert size is not None
             yield Leaf(cid, offset, size)
@@ -109,14 +107,19 @@ def file_leaves(get: Get, root: Cid, *, start: int = 0, stop: int | None = None)
             raise malformed("a file with too many levels", expected=f"≤ {MAX_FILE_DEPTH}", found="more")
         node, message = read_node(get, cid)
         inline = _check_file(node, message, size)
-        if inline or not node.links:
+        if not message.filesize or _overlaps(offset, len(inline), start, stop):
             yield Leaf(cid, offset, len(inline), inline)
         offset += len(inline)
         children = []
         for link, length in zip(node.links, message.blocksizes, strict=True):
-            children.append((link.cid, offset, length, depth + 1))
+            if _overlaps(offset, length, start, stop):
+                children.append((link.cid, offset, length, depth + 1))
             offset += length
         todo.extend(reversed(children))
+
+
+def _overlaps(offset: int, size: int, start: int, stop: int | None) -> bool:
+    return size > 0 and offset + size > start and (stop is None or offset < stop)
 
 
 def resolve(get: Get, root: Cid, path: str | Sequence[bytes]) -> Found:
@@ -128,7 +131,7 @@ def resolve(get: Get, root: Cid, path: str | Sequence[bytes]) -> Found:
         OperationFailed: `path-not-found`: the tree has no such path, or goes on below a file.
         EvidenceInvalid: as `list_directory`.
     """
-    parts = [part.encode() for part in path.split("/") if part] if isinstance(path, str) else list(path)
+    parts = _parts(path) if isinstance(path, str) else list(path)
     if len(parts) > MAX_PATH_PARTS:
         raise _not_found(parts[:MAX_PATH_PARTS])
     cid = root
@@ -226,6 +229,13 @@ def _check_file(node: Node, message: Message, size: int | None) -> bytes:
             found=f"{total} bytes",
         )
     return inline
+
+
+def _parts(path: str) -> list[bytes]:
+    try:
+        return [part.encode() for part in path.split("/") if part]
+    except UnicodeEncodeError:
+        raise _not_found([path.encode(errors="backslashreplace")]) from None
 
 
 def _not_found(parts: Sequence[bytes]) -> OperationFailed:

@@ -12,18 +12,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
-    """Who acted, besides the institution and this software (PREMIS agent).
-
-    `kind` is `Person` or `SoftwareAgent`; `id` an absolute URI; `name` for people to read.
-    """
-
-    id: str
-    name: str
-    kind: str = "Person"
-
-
-@dataclass(frozen=True, slots=True)
 class Receipt:
     """One acknowledged deposit: everything named here is on the disk and in the log.
 

@@ -2,21 +2,21 @@
 
     staging/<id>/lock      held by the process that makes the deposit
     staging/<id>/bag/      the bag in the making
-    staging/<id>/target    where it was about to be moved, relative to the home
+    staging/<id>/claim     the asset and version as which it is about to be placed
 
-A folder whose lock nobody holds belongs to a process that died. What it left is removed, unless its bag was
-moved into place already: then the log says whether the deposit was recorded. If it was, nothing is missing;
-if not, the bag goes to quarantine, since no receipt was ever given for it.
+A folder whose lock nobody holds belongs to a process that died. Without a claim it is removed. With a claim,
+the log says whether the deposit was recorded: if not, a bag that was placed already goes to quarantine, since
+no receipt was ever given for it; if it was, only rows of the index may be missing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from heritage_ledger.errors import HomeLocked
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import SEALED_FOLDER, move_folder, remove_tree, write_file, writing
 
@@ -26,77 +26,125 @@ if TYPE_CHECKING:
 
     from heritage_ledger.home.layout import Home
 
+_WRITABLE: Final = 0o700
 
-@dataclass(frozen=True, slots=True)
+
 class Staging:
-    """One deposit in the making."""
+    """One deposit in the making, in the folder `root`."""
 
-    home: Home
-    root: Path
+    def __init__(self, home: Home, root: Path) -> None:
+        self.home = home
+        self.root = root
+        self.is_placed = False
 
     @property
     def bag(self) -> Path:
         """The bag's folder while it is made."""
         return self.root / "bag"
 
-    def place(self, target: Path) -> None:
-        """Move the finished bag to `target`, seal its folder, and put all of that on the disk.
+    def place(self, asset: str, version: int) -> Path:
+        """Move the finished bag to its place, seal its folder, and put all of that on the disk.
 
         Raises:
-            OperationFailed: `target` exists.
+            OperationFailed: the place is taken.
             DiskProblem: the disk did not confirm.
         """
+        target = self.home.package(asset, version)
+        claim = json.dumps({"asset": asset, "version": version}).encode()
+        write_file(self.root / "claim", claim, mode=0o600)
         with writing(target):
             target.parent.mkdir(exist_ok=True)
-        relative = os.fsencode(target.relative_to(self.home.root))
-        write_file(self.root / "target", relative, mode=0o600, replace=True)
+        self.is_placed = True
         move_folder(self.bag, target)
         with writing(target):
             target.chmod(SEALED_FOLDER)
+        return target
+
+    def take_back(self, target: Path) -> None:
+        """Undo `place`, because no event was written."""
+        with writing(target):
+            target.chmod(_WRITABLE)
+        move_folder(target, self.bag)
+        self.is_placed = False
+
+    def settled(self) -> None:
+        """Say that event and rows are written, so that nothing is left to do for anyone else."""
+        self.is_placed = False
 
 
 @contextlib.contextmanager
 def staging(home: Home) -> Iterator[Staging]:
-    """Give a staging folder; whatever is left in it is removed at the end, also after an error."""
+    """Give a staging folder, and remove what is left in it at the end, also after an error.
+
+    A folder whose bag was placed and not settled is left as it is, for `settle_left` to judge.
+    """
     root = home.staging / secrets.token_hex(8)
     with contextlib.ExitStack() as held:
-        # under the append lock, so that `recover` never meets a folder that is not yet locked
+        # under the append lock, so that nobody meets a folder that is not yet locked
         with lock.hold(home.lock):
             with writing(root):
-                root.mkdir(mode=0o700)
+                root.mkdir(mode=_WRITABLE)
             held.enter_context(lock.hold(root / "lock"))
-        held.callback(remove_tree, root)
-        with writing(root):
-            (root / "bag").mkdir(mode=0o700)
-        yield Staging(home, root)
+        work = Staging(home, root)
+        try:
+            with writing(root):
+                work.bag.mkdir(mode=_WRITABLE)
+            yield work
+        finally:
+            if not work.is_placed:
+                remove_tree(root)
 
 
-def recover(home: Home, is_recorded: Callable[[Path], bool]) -> tuple[Path, ...]:
-    """Clear away what dead processes left; return the bags that went to quarantine.
+def settle_left(home: Home, is_recorded: Callable[[str, int], bool]) -> tuple[Path, ...]:
+    """Clear away what dead processes left unrecorded; return the bags that went to quarantine.
 
-    The caller holds the append lock and has brought the index up to the log. `is_recorded` says whether
-    the log has an event for the bag in a folder.
+    The caller holds the append lock and has brought the index up to the log.
     """
     aside = []
-    with writing(home.staging):
-        left = sorted(home.staging.iterdir())
-    for root in left:
+    for root in _left(home):
         if lock.is_held(root / "lock"):
             continue
-        target = _target(home, root)
-        if target is not None and target.is_dir() and not is_recorded(target):
-            with writing(target):
-                target.chmod(0o700)
-            name = f"unrecorded-{target.parent.name}-{target.name}-{root.name}"
-            move_folder(target, home.quarantine / name)
-            aside.append(home.quarantine / name)
+        claim = _claim(root)
+        if claim is not None and is_recorded(*claim):
+            continue
+        if claim is not None and not (root / "bag").exists():
+            target = home.package(*claim)
+            if target.is_dir():
+                aside.append(_quarantine(home, target, root.name))
         remove_tree(root)
     return tuple(aside)
 
 
-def _target(home: Home, root: Path) -> Path | None:
+def finish_left(home: Home, finish: Callable[[str, int], None]) -> None:
+    """Call `finish(asset, version)` for each recorded deposit whose process died, then clear it away."""
+    for root in _left(home):
+        try:
+            with lock.hold(root / "lock", wait=0):
+                claim = _claim(root)
+                if claim is None:
+                    continue
+                finish(*claim)
+                remove_tree(root)
+        except HomeLocked:
+            continue
+
+
+def _left(home: Home) -> list[Path]:
+    with writing(home.staging):
+        return sorted(path for path in home.staging.iterdir() if path.is_dir())
+
+
+def _claim(root: Path) -> tuple[str, int] | None:
     try:
-        relative = (root / "target").read_bytes()
-    except OSError:
+        claim = json.loads((root / "claim").read_bytes())
+        return str(claim["asset"]), int(claim["version"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return home.root / os.fsdecode(relative)
+
+
+def _quarantine(home: Home, target: Path, name: str) -> Path:
+    with writing(target):
+        target.chmod(_WRITABLE)
+    aside = home.quarantine / f"unrecorded-{target.parent.name}-{target.name}-{name}"
+    move_folder(target, aside)
+    return aside

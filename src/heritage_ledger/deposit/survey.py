@@ -40,7 +40,7 @@ class SourceFile(NamedTuple):
 class Survey:
     """What will be taken: `files` and `size` (bytes) in all, and the warnings met.
 
-    `source` is the folder (or the folder that holds the single file).
+    `source` is the folder; or, where `single` is set, the folder that holds the one file to take.
     """
 
     source: bytes
@@ -48,6 +48,7 @@ class Survey:
     size: int
     findings: tuple[Finding, ...]
     spool: BinaryIO
+    single: bool
 
     def __iter__(self) -> Iterator[SourceFile]:
         """Yield the files depth first, a folder's files before its folders, each in byte order."""
@@ -74,8 +75,9 @@ def survey(source: Path, spool: BinaryIO, *, skip_junk: bool, home: Path, progre
     walk = _Walk(spool, progress, skip_junk=skip_junk)
     if source.is_dir():
         walk.folder(root)
-        top = root
+        top, single = root, False
     else:
+        single = True
         top, name = os.path.split(root)
         walk.entries(top + b"/", "", [name], DirectoryNames())
     walk.check_contents(source)
@@ -89,7 +91,7 @@ def survey(source: Path, spool: BinaryIO, *, skip_junk: bool, home: Path, progre
             findings=tuple(walk.findings),
         )
     spool.flush()
-    return Survey(top, walk.files, walk.size, tuple(walk.findings), spool)
+    return Survey(top, walk.files, walk.size, tuple(walk.findings), spool, single)
 
 
 def _check_place(source: Path, home: Path) -> bytes:

@@ -210,12 +210,12 @@ def _explain(data: bytes, cause: Exception | None) -> NoReturn:
 def _check_nesting(text: str) -> None:
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
-        token = match.group()
-        if token in "[{":
+        found = match.group()
+        if found in "[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise EvidenceInvalid("json-too-deep", "too many levels", expected=f"at most {MAX_DEPTH}")
-        elif token in "]}":
+        elif found in "]}":
             depth -= 1
 
 
@@ -224,7 +224,9 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         seen: set[str] = set()
         repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise EvidenceInvalid("json-duplicate-key", "a key stands twice in one object", found=ascii(repeated)[:80])
+        raise EvidenceInvalid(
+            "json-duplicate-key", "a key stands twice in one object", found=ascii(repeated)[:80]
+        )
     return value
 
 

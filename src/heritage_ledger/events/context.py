@@ -8,19 +8,19 @@ bytes. It is the home of PyLD, which is imported at the first expansion.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from contextlib import contextmanager
 from hashlib import sha256
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
-from heritage_ledger.errors import EvidenceInvalid, OperationFailed
-from heritage_ledger.events.digests import format_sha256
+from heritage_ledger.errors import EvidenceInvalid, HeritageError, OperationFailed
 from heritage_ledger.events.vocabulary import CONTEXT_URL
+from heritage_ledger.identity.digests import format_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-CONTEXT_DIGEST: Final = "zQmVcaEGmP6Vdpj2DnujH7AUDiLTHiMG2XGrcj2vhA93cn1"
+CONTEXT_DIGEST: Final = "zQmTNmyvAxBgWfcaWH2NcfKVgQ1U1AcueniyEDC91VnzPjj"
 """SHA-256 multihash of the context file, as events carry it in `relatedResource`."""
 
 
@@ -53,29 +53,41 @@ def check_context_bytes(data: bytes) -> None:
         )
 
 
+def check_context_digest(document: Mapping[str, Any]) -> None:
+    """Check that a document, which has the form of an event, names the context's true digest.
+
+    Raises:
+        EvidenceInvalid: `event-context-digest`.
+    """
+    found = document["relatedResource"][0]["digestMultibase"]
+    if found != CONTEXT_DIGEST:
+        raise EvidenceInvalid(
+            "event-context-digest",
+            "the event was signed under another context file than the published one",
+            path="/relatedResource/0/digestMultibase",
+            expected=CONTEXT_DIGEST,
+            found=found,
+            advice="do not read the event's keys as what they seem to say",
+        )
+
+
 def expand_event(document: Mapping[str, Any]) -> list[Any]:
-    """JSON-LD expanded form of an event or of a document under the event context.
+    """JSON-LD expanded form of a document under the event context.
 
     Raises:
         EvidenceInvalid: `context-unknown`, another context is named; `event-not-linked-data`, a key or a
-            relative name would be dropped, or JSON-LD has another objection.
+            relative name would get lost, or JSON-LD has another objection.
     """
-    processor = _processor()
+    from pyld import jsonld  # noqa: PLC0415 (a tenth of a second that only exports need)
+
     dropped: list[str] = []
-    expanded: list[Any] = _refusing(
-        processor.expand,
-        dict(document),
-        {**_options(), "base": None},
-        on_property_dropped=lambda *names: dropped.append(repr(names)),
-    )
-    if dropped:
-        raise EvidenceInvalid(
-            "event-not-linked-data",
-            "the context gives no meaning to a key",
-            expected="every key to be a term of the context",
-            found=dropped[0][:200],
-            rule=CONTEXT_URL,
+    with _own_errors():
+        expanded: list[Any] = jsonld.expand(
+            dict(document), _options(), on_property_dropped=lambda *names: dropped.append(repr(names))
         )
+    if dropped:
+        raise _not_linked_data("the context gives no meaning to a key", dropped[0])
+    _check_absolute(expanded)
     return expanded
 
 
@@ -85,20 +97,28 @@ def event_nquads(document: Mapping[str, Any]) -> str:
     Raises:
         EvidenceInvalid: as `expand_event`.
     """
+    from pyld import jsonld  # noqa: PLC0415 (as above)
+
     expanded = expand_event(document)
-    quads: str = _refusing(
-        _processor().to_rdf, expanded, {**_options(), "base": None, "format": "application/n-quads"}
-    )
+    with _own_errors():
+        quads: str = jsonld.to_rdf(expanded, {**_options(), "format": "application/n-quads"})
     return "".join(sorted(quads.splitlines(keepends=True)))
 
 
 def _options() -> dict[str, Any]:
-    return {"documentLoader": _load, "processingMode": "json-ld-1.1"}
+    # Without "base": None the processor makes relative names absolute under an example domain.
+    return {"base": None, "documentLoader": _load, "processingMode": "json-ld-1.1"}
 
 
 def _load(url: str, _options: Mapping[str, Any]) -> dict[str, Any]:
     if url != CONTEXT_URL:
-        _refuse_context(url)
+        raise EvidenceInvalid(
+            "context-unknown",
+            "the document names a context that is not bundled",
+            expected=CONTEXT_URL,
+            found=ascii(url)[:200],
+            advice="nothing is fetched: an event has exactly the bundled context",
+        )
     return {
         "contentType": "application/ld+json",
         "contextUrl": None,
@@ -107,34 +127,41 @@ def _load(url: str, _options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse_context(url: str) -> NoReturn:
-    raise EvidenceInvalid(
-        "context-unknown",
-        "the document names a context that is not bundled",
-        expected=CONTEXT_URL,
-        found=ascii(url)[:200],
-        advice="nothing is fetched: an event has exactly the bundled context",
+def _check_absolute(expanded: Any) -> None:
+    """Refuse relative names: a processor leaves out the statements that hold them, and says nothing."""
+    if isinstance(expanded, list):
+        for item in expanded:
+            _check_absolute(item)
+    elif isinstance(expanded, dict):
+        types = expanded.get("@type", [])
+        for name in [expanded.get("@id", "a:"), *(types if isinstance(types, list) else [types])]:
+            if ":" not in name:
+                raise _not_linked_data("a name is not absolute", name)
+        for value in expanded.values():
+            _check_absolute(value)
+
+
+def _not_linked_data(message: str, found: str) -> EvidenceInvalid:
+    return EvidenceInvalid(
+        "event-not-linked-data",
+        message,
+        expected="keys that the context defines, absolute names",
+        found=ascii(found)[:200],
+        rule=CONTEXT_URL,
     )
 
 
-def _refusing(function: Any, document: Any, options: Mapping[str, Any], **more: Any) -> Any:
-    from pyld.jsonld import JsonLdError  # noqa: PLC0415 (40 ms that only exports need)
-
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Let no error of the processor out; an error of our loader comes out as it went in."""
     try:
-        return function(document, options, **more)
-    except (JsonLdError, RecursionError, ValueError, TypeError, KeyError, AttributeError) as error:
+        yield
+    except EvidenceInvalid:
+        raise
+    except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, EvidenceInvalid):
+            if isinstance(cause, HeritageError):
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
-        raise EvidenceInvalid(
-            "event-not-linked-data", "the document is not JSON-LD", found=ascii(str(error))[:200]
-        ) from error
-
-
-@lru_cache(maxsize=1)
-def _processor() -> Any:
-    from pyld.jsonld import JsonLdProcessor  # noqa: PLC0415 (as above)
-
-    return JsonLdProcessor()
+        raise _not_linked_data("the document is not JSON-LD", str(error)) from error

@@ -197,9 +197,7 @@ def move_folder(source: Path, target: Path) -> None:
     """
     _LATCH.check()
     with writing(target):
-        parents = [
-            os.open(parent, os.O_RDONLY | os.O_DIRECTORY) for parent in (target.parent, source.parent)
-        ]
+        parents = [os.open(parent, os.O_RDONLY | os.O_DIRECTORY) for parent in (target.parent, source.parent)]
         try:
             _rename_to_new(source, target)
             for descriptor, parent in zip(parents, (target.parent, source.parent), strict=True):

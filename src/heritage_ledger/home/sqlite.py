@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     Damaged = Callable[[str, str], HeritageError]
     """Makes the error for content that cannot be trusted, from the path and what SQLite said."""
 
-BUSY_SECONDS: Final = 10.0
-"""How long SQLite waits for another writer before it gives up."""
+BUSY_SECONDS: Final = 30.0
+"""How long SQLite waits for another writer: a package of a million files takes a quarter of it to index."""
 _SIDECARS: Final = ("-wal", "-shm", "-journal")
 _PRIMARY: Final = 0xFF
 """The bits of an extended result code that hold the primary one."""

@@ -79,6 +79,11 @@ def decode_base58btc(text: str) -> bytes:
     return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
+def is_base58btc(text: str) -> bool:
+    """Whether every character of `text` is a letter of the base58btc alphabet."""
+    return text.isascii() and not text.encode().translate(None, _ALPHABET.encode())
+
+
 def format_multikey(public: bytes) -> str:
     """`z6Mk…` for a 32-byte Ed25519 public key."""
     assert len(public) == ED25519_PUBLIC_SIZE
@@ -163,5 +168,5 @@ def _base58_invalid(text: str) -> EvidenceInvalid:
         "base58-invalid",
         "not base58btc text",
         expected=f"at most {MAX_BASE58} letters of the base58btc alphabet",
-        found=f"{len(text)} characters, {ascii(text[:40])}",
+        found=f"{len(text)} characters, {text[:40]!a}",
     )

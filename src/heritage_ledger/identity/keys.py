@@ -37,7 +37,7 @@ PARSED_KEYS: Final = 256
 
 _P: Final = 2**255 - 19
 _Y_MASK: Final = 2**255 - 1
-_ORDER_8_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7
+_ORDER_8_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL_ORDER_Y: Final = frozenset({0, 1, _P - 1, _ORDER_8_Y, _P - _ORDER_8_Y})
 """The y of all points of order 1, 2, 4 and 8; the sign bit changes nothing about their order."""
 

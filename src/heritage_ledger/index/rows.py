@@ -75,16 +75,6 @@ class IndexedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockPlace:
-    """Where one leaf block lies on the disk: `length` bytes from `offset` of `path` in the bag `folder`."""
-
-    folder: str
-    path: str
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """A file and the package that holds it."""
 

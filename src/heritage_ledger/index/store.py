@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from sqlalchemy import bindparam, literal, select
 
 from heritage_ledger.content.cid import RAW, make_cid
+from heritage_ledger.content.embedded import Copies, Reference
 from heritage_ledger.errors import OperationFailed
 from heritage_ledger.index.database import Database, open_database
 from heritage_ledger.index.resolve import Resolved, resolve
 from heritage_ledger.index.rows import (
     AssetRow,
-    BlockPlace,
     EventRow,
     FileTrace,
     IndexedFile,
@@ -42,10 +42,11 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES: Final = 8
 """Files offered for sharing: when none of these can be linked, another copy is cheaper than asking on."""
+MAX_REFERENCES: Final = 64
+"""Copies of one block that are told of; an empty file may occur a million times."""
 
 _FILE: Final = (FILES.c.package, FILES.c.path, FILES.c.size, FILES.c.cid)
 _PLACES: Final = select(*_FILE, PACKAGES).join_from(FILES, PACKAGES, PACKAGES.c.log_index == FILES.c.package)
-_IN_ORDER: Final = (FILES.c.package, FILES.c.path)
 _OF_CID: Final = (FILES.c.cid_key == bindparam("key")) & (FILES.c.cid == bindparam("cid"))
 _CANDIDATES: Final = (
     select(PACKAGES.c.folder, FILES.c.path)
@@ -58,14 +59,15 @@ _WHOLE_FILES: Final = (
     select(PACKAGES.c.folder, FILES.c.path, literal(0), FILES.c.size)
     .join_from(FILES, PACKAGES, PACKAGES.c.log_index == FILES.c.package)
     .where(_OF_CID)
-    .limit(MAX_CANDIDATES)
+    .limit(MAX_REFERENCES)
 )
 _PIECES: Final = (
     select(PACKAGES.c.folder, BLOCKS.c.path, BLOCKS.c.offset, BLOCKS.c.length)
     .join_from(BLOCKS, PACKAGES, PACKAGES.c.log_index == BLOCKS.c.package)
     .where(BLOCKS.c.digest_key == bindparam("key"), BLOCKS.c.digest == bindparam("digest"))
-    .limit(MAX_CANDIDATES)
+    .limit(MAX_REFERENCES)
 )
+_NODE: Final = select(NODES.c.data).where(NODES.c.digest == bindparam("digest")).limit(1)
 
 
 class IndexStale(OperationFailed):
@@ -119,7 +121,9 @@ class Index:
         with self._database.writing() as connection:
             # other databases have no write lock to begin with: their writers queue for this row
             absorbed = connection.execute(select(META.c.absorbed).with_for_update()).scalar_one()
-            yield IndexWriter(connection, self.origin, absorbed)
+            writer = IndexWriter(connection, self.origin, absorbed)
+            yield writer
+            writer.finish()
 
     def absorbed(self) -> int:
         """Entries of the log that have their rows."""
@@ -252,21 +256,16 @@ class Index:
 
     # blocks
 
-    def block_places(self, digest: bytes) -> list[BlockPlace]:
-        """Where the leaf block with this SHA-256 lies: whole small files, then pieces of large ones.
+    def lookup(self, digest: bytes) -> Copies:
+        """What is known of the block with this SHA-256 (`heritage_ledger.content.embedded.BlockRows`).
 
-        At most `MAX_CANDIDATES` of each. The caller hashes what it reads.
+        At most `MAX_REFERENCES` whole files, and as many pieces of larger ones.
         """
         values = {"key": lookup_key(digest), "cid": make_cid(RAW, digest), "digest": digest}
-        return [
-            place
-            for statement in (_WHOLE_FILES, _PIECES)
-            for place in self._database.rows(statement, values, _block_place)
-        ]
-
-    def node(self, digest: bytes) -> bytes | None:
-        """The dag-pb node with this SHA-256."""
-        return self._database.first(select(NODES.c.data).where(NODES.c.digest == digest).limit(1), _bytes)
+        node = self._database.rows(_NODE, values, _bytes)
+        whole = self._database.rows(_WHOLE_FILES, values, _reference)
+        pieces = self._database.rows(_PIECES, values, _reference)
+        return Copies(node[0] if node else None, [*whole, *pieces])
 
     # as a whole
 
@@ -297,7 +296,7 @@ class Index:
         return state.digest()
 
     def _places(self, where: ColumnElement[bool], asset: str | None) -> Iterator[Place]:
-        statement = _PLACES.where(where).order_by(*_IN_ORDER)
+        statement = _PLACES.where(where).order_by(PACKAGES.c.log_index, FILES.c.path)
         if asset is not None:
             statement = statement.where(PACKAGES.c.asset == asset)
         return self._database.stream(statement, _place)
@@ -322,8 +321,8 @@ def _path_on_disk(folder: str, path: bytes) -> str:
     return f"{folder}/{path.decode()}"
 
 
-def _block_place(folder: str, path: bytes, offset: int, length: int) -> BlockPlace:
-    return BlockPlace(folder, path.decode(), offset, length)
+def _reference(folder: str, path: bytes, offset: int, length: int) -> Reference:
+    return Reference(f"{folder}/{path.decode()}", offset, length)
 
 
 def _bytes(data: bytes) -> bytes:

@@ -8,6 +8,7 @@ which a million random keys go much faster; the whole CID is compared after it.
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 from sqlalchemy import (
@@ -27,10 +28,7 @@ from heritage_ledger.home.state import Blob
 
 INDEX_VERSION: Final = 1
 """The layout of the tables; an index of another version is rebuilt."""
-KEY_BYTES: Final = 8
-"""Bytes of a digest that make its lookup key."""
-MAX_INTEGER: Final = (1 << 63) - 1
-"""SQL's largest integer: sizes, offsets, log indexes."""
+_KEY: Final = struct.Struct(">q")
 
 METADATA: Final = MetaData(
     naming_convention={
@@ -127,5 +125,5 @@ ALL: Final = (META, EVENTS, ASSETS, PACKAGES, FILES, BLOCKS, NODES)
 
 def lookup_key(cid_or_digest: bytes) -> int:
     """The key by which a CID, or the digest at its end, is looked up: 8 bytes as a signed integer."""
-    start = len(cid_or_digest) - DIGEST_LENGTH
-    return int.from_bytes(cid_or_digest[start : start + KEY_BYTES], "big", signed=True)
+    key: int = _KEY.unpack_from(cid_or_digest, len(cid_or_digest) - DIGEST_LENGTH)[0]
+    return key

@@ -6,7 +6,7 @@ from dataclasses import astuple
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from heritage_ledger.content.cid import DIGEST_LENGTH, digest_of
@@ -24,7 +24,7 @@ from heritage_ledger.index.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection, Table
 
@@ -37,6 +37,8 @@ BATCH_ROWS: Final = 10_000
 NODE_BATCH_ROWS: Final = 1_000
 """Nodes handed over at once: each may be 256 KiB, and each is a parameter of one query."""
 _CONTENT: Final = (EVENTS, ASSETS, PACKAGES, FILES, BLOCKS, NODES)
+_EVENT: Final = tuple(EVENTS.columns.keys())
+_TYPES: Final = "types"
 _ABSORB: Final = update(META).values(absorbed=bindparam("size"))
 _ASSET: Final = select(ASSETS).where(ASSETS.c.asset == bindparam("at"))
 _UPDATE_ASSET: Final = (
@@ -49,7 +51,7 @@ _KNOWN_NODES: Final = select(NODES.c.digest).where(
 )
 
 
-def conflict(message: str, *, expected: str | None = None, found: str | None = None) -> OperationFailed:
+def _conflict(message: str, *, expected: str | None = None, found: str | None = None) -> OperationFailed:
     """The error for rows that cannot belong to one log."""
     return OperationFailed(
         "index-conflict",
@@ -63,7 +65,8 @@ def conflict(message: str, *, expected: str | None = None, found: str | None = N
 class IndexWriter:
     """Writes rows that readers see together, when the transaction ends, or not at all.
 
-    The database refuses a second row with the same key: `OperationFailed` (`index-conflict`).
+    The database refuses a second row with the same key: `OperationFailed` (`index-conflict`), at the latest
+    when the transaction ends.
     """
 
     def __init__(self, connection: Connection, origin: str, absorbed: int) -> None:
@@ -71,32 +74,34 @@ class IndexWriter:
         self._connection = connection
         self._origin = origin
         self._absorbed = absorbed
-
-    @property
-    def absorbed(self) -> int:
-        """Entries of the log that have their rows."""
-        return self._absorbed
+        self._next = absorbed
+        self._events: list[tuple[Any, ...]] = []
 
     def clear(self) -> None:
         """Forget every row, as the first step of a rebuild."""
+        self._events.clear()
         for table in _CONTENT:
             self._connection.execute(delete(table))
-        self._connection.execute(_ABSORB, {"size": 0})
-        self._absorbed = 0
+        self._absorbed = self._next = 0
 
     def add_event(self, row: EventRow) -> None:
-        """Add one entry of the log.
+        """Add the next entry of the log.
 
         Raises:
-            OperationFailed: it is of another log, or there already (`index-conflict`).
+            OperationFailed: it is of another log, or not the next one (`index-conflict`).
         """
         if row.origin != self._origin:
-            raise conflict("an event of another log", expected=self._origin, found=row.origin)
-        if any(not term or term.split() != [term] for term in row.types):
-            raise conflict("a type term with white space", found=repr(row.types))
-        values = astuple(row)
-        at = 3
-        self._insert(EVENTS, [(*values[:at], " ".join(row.types), *values[at + 1 :])])
+            raise _conflict("an event of another log", expected=self._origin, found=row.origin)
+        if row.log_index != self._next:
+            raise _conflict(
+                "entries are absorbed in log order", expected=str(self._next), found=str(row.log_index)
+            )
+        if any(term.split() != [term] for term in row.types):
+            raise _conflict("a type term is one word", found=repr(row.types))
+        self._events.append(tuple(" ".join(row.types) if at == _TYPES else getattr(row, at) for at in _EVENT))
+        self._next += 1
+        if len(self._events) == BATCH_ROWS:
+            self._insert_events()
 
     def add_package(self, row: PackageRow, *, title: str | None = None) -> None:
         """Add one package, and its asset: with `title`, or the title that the asset had."""
@@ -137,37 +142,47 @@ class IndexWriter:
                 self._insert(NODES, [(digest, package, data) for digest, data in batch.items()])
 
     def set_absorbed(self, size: int) -> None:
-        """Say that the entries below `size` have their rows; the last thing before the transaction ends.
+        """Say that the entries below `size` have their rows.
 
         Raises:
-            OperationFailed: the last event row is not that of entry `size - 1` (`index-conflict`).
+            OperationFailed: the events that were added do not reach just as far (`index-conflict`).
         """
-        last = self._connection.execute(select(func.max(EVENTS.c.log_index))).scalar_one()
-        reached = 0 if last is None else last + 1
-        if reached != size:
-            raise conflict(
+        if size != self._next:
+            raise _conflict(
                 "the event rows do not reach as far as the log",
                 expected=f"{size} entries",
-                found=f"{reached} entries",
+                found=f"{self._next} entries",
             )
-        self._connection.execute(_ABSORB, {"size": size})
         self._absorbed = size
+
+    def finish(self) -> None:
+        """Write what was held back; `Index.begin` calls it before the transaction ends.
+
+        Raises:
+            OperationFailed: events were added that `set_absorbed` does not cover (`index-conflict`).
+        """
+        self.set_absorbed(self._absorbed)
+        self._insert_events()
+        self._connection.execute(_ABSORB, {"size": self._absorbed})
+
+    def _insert_events(self) -> None:
+        if self._events:
+            self._insert(EVENTS, self._events)
+            self._events.clear()
 
     def _insert_many(self, table: Table, rows: Iterator[tuple[Any, ...]]) -> None:
         while batch := list(islice(rows, BATCH_ROWS)):
             self._insert(table, batch)
 
-    def _insert(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Hand tuples straight to the driver: building a statement for each row costs more than the row."""
+    def _insert(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
+        """Hand tuples straight to the driver: Core's own path costs more for each row than SQLite does."""
         compiled = insert(table).compile(dialect=self._connection.dialect)
         names = table.columns.keys()
-        given: list[Any] = (
-            list(rows) if compiled.positional else [dict(zip(names, row, strict=True)) for row in rows]
-        )
+        given: Any = rows if compiled.positional else [dict(zip(names, row, strict=True)) for row in rows]
         try:
             self._connection.exec_driver_sql(str(compiled), given)
         except IntegrityError as error:
-            raise conflict(f"a row of {table.name} is there already, or does not fit") from error
+            raise _conflict(f"a row of {table.name} is there already, or does not fit") from error
 
 
 def _blocks(package: int, row: FileRow) -> Iterator[tuple[Any, ...]]:

@@ -8,7 +8,8 @@
 
 A crash before the swap leaves files beyond the head, which nobody reads and the next append replaces; a crash
 after it leaves a checkpoint to publish, which `recover` does. No file below the head is ever written again.
-The signature is computed while the disk works, but leaves this module only after the files were read back.
+The signature is computed while the disk works, after the files were read back, and is not used before they
+are on the disk. On the disk the signed checkpoint has no name before the head has moved.
 
 The caller holds the home's append lock around `recover` and `append`.
 """
@@ -16,7 +17,6 @@ The caller holds the home's append lock around `recover` and `append`.
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -31,7 +31,6 @@ from heritage_ledger.log.tiles import TILE_WIDTH, Tile, width_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
 
@@ -41,10 +40,8 @@ if TYPE_CHECKING:
     from heritage_ledger.log.tiles import Bundle
 
 KEPT_PARTIALS: Final = 16
-"""Widths of an unfinished tile or bundle that stay beside the newest, for readers of the checkpoints before
-it. Older ones are the beginning of the newest one, from which our reader and server give them."""
-WRITERS: Final = 2
-"""Threads that write: most appends write one bundle and one tile, each waiting for the disk."""
+"""Widths of an unfinished tile or bundle that stay beside the newest at least, for readers of the checkpoints
+before it, and twice as many at most. Older ones are the beginning of the newest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,6 @@ class Appender:
         signers: Sequence[NoteSigner],
         *,
         disk: LogDisk | None = None,
-        writers: int = WRITERS,
     ) -> None:
         """Append to the log `origin` in `folder`.
 
@@ -90,7 +86,6 @@ class Appender:
             origin: the log's name.
             signers: the log's keys; every checkpoint bears a signature by each, in this order.
             disk: makes the changes below `folder`; another one in tests.
-            writers: threads that write; with 1 the files are written one after the other.
         """
         if not signers:
             raise UsageError("log-signers", "a log's checkpoint needs at least one signature")
@@ -101,7 +96,6 @@ class Appender:
         self._disk = disk or LogDisk(folder)
         self._edge: Edge | None = None
         self._settled = False  # no partial file beyond the head can lie at the edge
-        self._pool = ThreadPoolExecutor(writers, "log-writer") if writers > 1 else None
 
     def __enter__(self) -> Self:
         return self
@@ -112,9 +106,8 @@ class Appender:
         self.close()
 
     def close(self) -> None:
-        """End the writing threads; closing twice is nothing."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        """End the threads that wait for the disk; closing twice is nothing."""
+        self._disk.close()
 
     def create(self, *, time: int) -> Appended:
         """Begin the log: sign and publish its checkpoint of size 0. For `init` alone.
@@ -127,7 +120,7 @@ class Appender:
             raise UsageError("log-exists", "a log lies in this folder already", path=CHECKPOINT)
         data = sign_checkpoint(Checkpoint(self._origin, 0, EMPTY_ROOT), self._signers, time=time)
         self._state.create_head(self._origin, Head(0, EMPTY_ROOT, data))
-        self._disk.publish(CHECKPOINT, data)
+        self._publish(data)
         return Appended(0, 0, EMPTY_ROOT, data)
 
     def append(
@@ -160,14 +153,17 @@ class Appender:
         settled, self._edge, self._settled = self._settled, None, False  # read anew unless all goes well
         for piece in pieces:
             self._prepare(piece.place, edge.size, settled=settled)
-        head = self._write_and_sign(grown, pieces, time)
-        self._state.swap_head(self._origin, edge.size, head)
-        appended = Appended(edge.size, head.size, head.root, head.checkpoint)
-        if before_publish is not None:
-            before_publish(appended)
-        self._disk.publish(CHECKPOINT, head.checkpoint)
+        data = self._disk.write(
+            [(piece.place.path, piece.data) for piece in pieces], lambda: self._sign(grown, pieces, time)
+        )
+        appended = Appended(edge.size, grown.size, grown.root, data)
+        with self._disk.prepare(data) as unpublished:
+            self._state.swap_head(self._origin, edge.size, Head(grown.size, grown.root, data))
+            if before_publish is not None:
+                before_publish(appended)
+            self._disk.publish(CHECKPOINT, unpublished)
         self._edge, self._settled = grown, True
-        self._remove_partials(pieces)
+        self._remove_partials(pieces, edge.size)
         return appended
 
     def recover(self) -> Recovered:
@@ -187,7 +183,7 @@ class Appender:
         self._edge, self._settled = self._load(head), False
         behind = published is None or published.size < head.size
         if behind:
-            self._disk.publish(CHECKPOINT, head.checkpoint)
+            self._publish(head.checkpoint)
         self._disk.sweep()
         return Recovered(head.size, head.root, behind)
 
@@ -263,43 +259,34 @@ class Appender:
             if left:
                 self._disk.remove_partials(place, left)
 
-    def _write_and_sign(self, grown: Edge, pieces: Sequence[Piece], time: int) -> Head:
-        writes = self._start_writes(pieces)
-        try:
-            checkpoint = Checkpoint(self._origin, grown.size, grown.root)
-            data = sign_checkpoint(checkpoint, self._signers, time=time)
-        finally:
-            # no write may go on behind the back of a caller who sees an error and lets go of the lock
-            errors = [write.exception() for write in writes]
-        for error in errors:
-            if error is not None:
-                raise error
-        return Head(grown.size, grown.root, data)
+    def _sign(self, grown: Edge, pieces: Sequence[Piece], time: int) -> bytes:
+        """Read the new files back and check them, while they go to the disk; then sign."""
+        for piece in pieces:
+            check_piece(piece, self._disk.read(piece.place.path, len(piece.data)))
+        checkpoint = Checkpoint(self._origin, grown.size, grown.root)
+        return sign_checkpoint(checkpoint, self._signers, time=time)
 
-    def _start_writes(self, pieces: Sequence[Piece]) -> list[Future[None]]:
-        if self._pool is None or len(pieces) == 1:
-            for piece in pieces:
-                self._write(piece)
-            return []
-        return [self._pool.submit(self._write, piece) for piece in pieces]
+    def _publish(self, data: bytes) -> None:
+        with self._disk.prepare(data) as unpublished:
+            self._disk.publish(CHECKPOINT, unpublished)
 
-    def _write(self, piece: Piece) -> None:
-        self._disk.write(piece.place.path, piece.data)
-        check_piece(piece, self._disk.read(piece.place.path, len(piece.data)))
-
-    def _remove_partials(self, pieces: Sequence[Piece]) -> None:
+    def _remove_partials(self, pieces: Sequence[Piece], old_size: int) -> None:
         """Remove partial files that the new checkpoint outdates; what cannot be removed does no harm."""
         for piece in pieces:
-            with contextlib.suppress(HeritageError, OSError):
-                self._remove_older(piece.place)
+            place = piece.place
+            level = place.level if isinstance(place, Tile) else 0
+            old_width = width_at(level, place.index, old_size)
+            if place.width == TILE_WIDTH or old_width // KEPT_PARTIALS != place.width // KEPT_PARTIALS:
+                with contextlib.suppress(HeritageError):
+                    self._remove_older(place)
 
     def _remove_older(self, place: Tile | Bundle) -> None:
         widths = self._files.partial_widths(place)
-        if place.width == TILE_WIDTH:
+        if place.width < TILE_WIDTH:
+            self._disk.remove_partials(place, widths[: -KEPT_PARTIALS - 1])
+        elif widths:
             self._disk.remove_partials(place, widths)
             self._disk.remove_folder(place)
-        elif len(widths) > KEPT_PARTIALS + 1:
-            self._disk.remove_partials(place, widths[: -KEPT_PARTIALS - 1])
 
 
 def _head_damaged(origin: str, message: str) -> EvidenceInvalid:

@@ -169,7 +169,8 @@ class Ed25519CosignatureSigner:
 
     def sign(self, text: bytes, time: int) -> bytes:
         """Return the time and the signature of the checkpoint `text`."""
-        return struct.pack(">Q", time) + self._signer.sign(cosignature_message(text, time))
+        message = cosignature_message(text, time)
+        return struct.pack(">Q", time) + self._signer.sign(message)
 
 
 @dataclass(frozen=True, slots=True)

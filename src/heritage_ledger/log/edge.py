@@ -99,7 +99,7 @@ class Edge:
         leaves = b"".join(leaf_hash(entry) for entry in decode_bundle(bundle, width))
         if leaves != (tiles[0] if tiles else b""):
             raise _bundle_damaged(Bundle(size // TILE_WIDTH, width).path)
-        edge = cls(_compact(size, tiles), tiles, bundle, sha256(bundle))
+        edge = cls(compact_of(size, tiles), tiles, bundle, sha256(bundle))
         if edge.root != root:
             raise EvidenceInvalid(
                 "log-root",
@@ -132,7 +132,7 @@ class Edge:
         Raises:
             EvidenceInvalid: `log-memory`, it is not the root that the compact range gives.
         """
-        found = _compact(self.size, self._tiles).root()
+        found = compact_of(self.size, self._tiles).root()
         if found != self.root:
             raise EvidenceInvalid(
                 "log-memory",
@@ -226,7 +226,7 @@ def _tile_piece(level: int, index: int, tile: bytearray) -> Piece:
     return Piece(Tile(level, index, len(data) // HASH_SIZE), data, sha256(tile).digest())
 
 
-def _compact(size: int, tiles: Sequence[bytes]) -> CompactRange:
+def compact_of(size: int, tiles: Sequence[bytes]) -> CompactRange:
     """Return the compact range that the unfinished tiles of all levels add up to."""
     hashes: list[bytes] = []
     for tile in reversed(tiles):

@@ -1,0 +1,215 @@
+"""Adopt: take in a bag that was made elsewhere, without changing a byte of it (`specs/bag-profile.md`)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from heritage_ledger.bags.archives import extract, is_archive
+from heritage_ledger.bags.read import open_bag
+from heritage_ledger.bags.validate import validate_bag
+from heritage_ledger.content.package import PackageGraph, walk_package
+from heritage_ledger.content.reading import read_file
+from heritage_ledger.deposit.ingest import ROOM_TO_SPARE
+from heritage_ledger.deposit.naming import is_iri, is_title, new_asset
+from heritage_ledger.deposit.record import Deposit, record
+from heritage_ledger.deposit.staging import staging
+from heritage_ledger.errors import DiskProblem, Finding, OperationFailed, ProblemsFound, Severity
+from heritage_ledger.events.packages import BagFile
+from heritage_ledger.home.durable import (
+    SEALED_FILE,
+    SEALED_FOLDER,
+    TreeSync,
+    disk_error,
+    write_all,
+    writing,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from heritage_ledger.bags.validate import BagReport
+    from heritage_ledger.deposit.books import Books
+    from heritage_ledger.deposit.receipt import Receipt
+    from heritage_ledger.events.agents import Agent
+    from heritage_ledger.progress import Progress
+
+_PIECE: Final = 1 << 20
+MAX_RECORDED_CODES: Final = 64
+"""Codes of warnings that an adoption event may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """Which bag is to be taken in, and as what; without `asset` the bag or chance names it."""
+
+    bag: Path
+    asset: str | None
+    title: str | None
+    actor: Agent | None
+
+
+def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
+    """Validate a bag (a folder, tar, tar.gz or zip), take it in, and return the receipt.
+
+    The copy is what is validated, so a byte lost on the way is found.
+
+    Raises:
+        ProblemsFound: the bag is not valid (`bag-invalid`); every reason is a finding; nothing is kept.
+        OperationFailed: there is no bag, or the archive is refused; nothing is kept.
+        DiskProblem: the disk is full or failing; nothing is kept.
+    """
+    started = books.now()
+    with (
+        staging(books.home) as work,
+        TreeSync(work.root) as tree,
+        PackageGraph(folder=work.root) as graph,
+    ):
+        _bring(request.bag, work.bag, progress)
+        report = _validate(work.bag, graph, progress)
+        root = graph.finish()
+        _seal(work.bag)
+        tree.sync()
+        return record(
+            books,
+            work,
+            graph,
+            Deposit(
+                kind="adopt",
+                asset=request.asset or _named(report, "External-Identifier", is_iri) or new_asset(),
+                title=request.title or _named(report, "External-Description", is_title),
+                actor=request.actor,
+                original_name=request.bag.resolve().name,
+                package_cid=root.cid,
+                payload_cid=graph.folder("data").cid,
+                bag_version=report.version,
+                manifests=_manifests(work.bag),
+                metadata=None,
+                files=report.files,
+                size=report.size,
+                tag_files=graph.count - report.files,
+                shared=0,
+                started=started,
+                findings=report.findings,
+            ),
+            progress,
+        )
+
+
+def _bring(source: Path, target: Path, progress: Progress) -> None:
+    """Put the bag, whatever it comes in, into the staged folder."""
+    if is_archive(source):
+        progress.begin("extract")
+        unpacked = target.with_name("unpacked")
+        with writing(unpacked):
+            unpacked.mkdir()
+        root = extract(source, unpacked)
+        with writing(target):
+            target.rmdir()
+            root.rename(target)
+        return
+    open_bag(source)  # says at once that there is no bag, before anything is copied
+    files = size = 0
+    for _, full in walk_package(source):
+        if full is not None:
+            files += 1
+            size += os.lstat(full).st_size
+    free = shutil.disk_usage(target).free
+    if free < size + ROOM_TO_SPARE:
+        raise DiskProblem(
+            "disk-full",
+            "the bag does not fit into the home",
+            path=str(target),
+            expected=f"{size + ROOM_TO_SPARE} bytes free",
+            found=f"{free} bytes free",
+            advice="free space, or put the home on a larger disk; nothing was copied",
+        )
+    progress.begin("copy", files=files, size=size)
+    for path, full in walk_package(source):
+        if full is None:
+            with writing(target):
+                (target / path).mkdir(parents=True, exist_ok=True)
+        else:
+            _copy(full, target / path, progress)
+
+
+def _copy(source: str, target: Path, progress: Progress) -> None:
+    status = os.lstat(source)
+    if not stat.S_ISREG(status.st_mode):
+        raise ProblemsFound(
+            "bag-invalid",
+            "the bag holds something else than files and folders",
+            path=os.fsencode(source).decode("utf-8", "backslashreplace"),
+            findings=(
+                Finding(
+                    "bag-link" if stat.S_ISLNK(status.st_mode) else "bag-special",
+                    "a bag holds regular files only",
+                    os.fsencode(source).decode("utf-8", "backslashreplace"),
+                    expected="a regular file",
+                    advice="ask for a bag without it",
+                ),
+            ),
+        )
+    try:
+        reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise OperationFailed(
+            "source-unreadable", "the file cannot be read", path=source, found=error.strerror
+        ) from error
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            offset = 0
+            while piece := os.read(reader, _PIECE):
+                write_all(writer, piece, offset)
+                offset += len(piece)
+                progress.advance(size=len(piece))
+            os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
+        finally:
+            os.close(writer)
+    except OSError as error:
+        raise disk_error(error, target) from error
+    finally:
+        os.close(reader)
+    progress.advance(files=1)
+
+
+def _validate(bag: Path, graph: PackageGraph, progress: Progress) -> BagReport:
+    progress.begin("validate")
+    report = validate_bag(bag, progress=progress, on_file=graph.add, on_folder=graph.add_folder)
+    errors = [finding for finding in report.findings if finding.severity is Severity.ERROR]
+    if errors:
+        raise ProblemsFound(
+            "bag-invalid",
+            f"the bag is not valid: {len(errors)} problem{'s' if len(errors) > 1 else ''}",
+            advice="ask whoever made the bag for a whole one; nothing was kept",
+            findings=report.findings,
+        )
+    return report
+
+
+def _seal(bag: Path) -> None:
+    for folder, folders, names in os.walk(os.fsencode(bag)):
+        with writing(bag):
+            for name in names:
+                os.chmod(os.path.join(folder, name), SEALED_FILE)  # noqa: PTH101, PTH118 - bytes, many
+            for name in folders:
+                os.chmod(os.path.join(folder, name), SEALED_FOLDER)  # noqa: PTH101, PTH118 - bytes, many
+
+
+def _manifests(bag: Path) -> tuple[BagFile, ...]:
+    names = sorted(path.name for path in bag.iterdir() if "manifest-" in path.name and path.suffix == ".txt")
+    return tuple(BagFile(name, read_file(bag / name, ["sha512"]).digests["sha512"]) for name in names)
+
+
+def _named(report: BagReport, label: str, fits: Callable[[str], bool]) -> str | None:
+    """Return the first value that bag-info.txt gives under `label` and that fits."""
+    for name, value in report.bag_info:
+        if name.casefold() == label.casefold() and fits(value.strip()):
+            return value.strip()
+    return None

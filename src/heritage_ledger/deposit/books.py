@@ -1,0 +1,109 @@
+"""The books of a home opened for writing: keys, log, index and the clock, kept in step with each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from heritage_ledger.deposit.staging import finish_left, settle_left
+from heritage_ledger.events.agents import Agent, AgentKind, institution_id
+from heritage_ledger.events.timestamps import format_timestamp
+from heritage_ledger.home import lock
+from heritage_ledger.index.absorb import absorb, add_content_from_bag, is_complete
+from heritage_ledger.log.append import Appender
+from heritage_ledger.log.cosignature import Ed25519NoteSigner, MLDSA44CosignatureSigner
+from heritage_ledger.log.files import LogFiles
+from heritage_ledger.progress import SILENT
+
+if TYPE_CHECKING:
+    from heritage_ledger.home.keyring import Keyring
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.home.settings import Settings
+    from heritage_ledger.home.state import StateStore
+    from heritage_ledger.index.store import Index
+    from heritage_ledger.log.note import NoteSigner
+
+
+def log_signers(origin: str, keys: Keyring) -> tuple[NoteSigner, ...]:
+    """Who signs every checkpoint: Ed25519 because every reader knows it, ML-DSA-44 to outlive it."""
+    return (
+        Ed25519NoteSigner.of(origin, keys.log),
+        MLDSA44CosignatureSigner.of(origin, keys.log_mldsa44),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Everything that a deposit writes to."""
+
+    home: Home
+    settings: Settings
+    state: StateStore
+    index: Index
+    keys: Keyring
+    software: Agent
+    appender: Appender = field(init=False)
+    log: LogFiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the log for appending."""
+        signers = log_signers(self.settings.origin, self.keys)
+        appender = Appender(self.home.log, self.state, self.settings.origin, signers)
+        object.__setattr__(self, "appender", appender)
+        object.__setattr__(self, "log", LogFiles(self.home.log))
+
+    def close(self) -> None:
+        """Let go of the log; state and index belong to the caller."""
+        self.appender.close()
+
+    @property
+    def institution(self) -> Agent:
+        """The institution, as its events name it."""
+        return Agent(institution_id(self.settings.origin), AgentKind.ORGANIZATION, self.settings.institution)
+
+    def now(self) -> str:
+        """The time, as events write it."""
+        return format_timestamp(datetime.now(UTC))
+
+    def time(self) -> int:
+        """The time in POSIX seconds, as checkpoint signatures write it."""
+        return int(datetime.now(UTC).timestamp())
+
+    def settle(self) -> None:
+        """Bring log, index and staging into step after whatever happened before.
+
+        The caller holds the append lock.
+        """
+        size = self.appender.recover().size
+        absorb(self.index, self.log, self.home, size)
+        settle_left(self.home, self.is_recorded)
+
+    def finish_left(self) -> None:
+        """Add the file rows that are missing because a process died after its deposit was recorded.
+
+        Needs the append lock only for a moment: a sealed bag does not change while it is read.
+        """
+        with lock.hold(self.home.lock):
+            self.settle()
+        finish_left(self.home, self._complete)
+
+    def _complete(self, asset: str, version: int) -> None:
+        row = self.index.package(asset, version)
+        if row is not None and not is_complete(self.index, row.log_index):
+            add_content_from_bag(self.index, self.home, row, SILENT)
+
+    def size(self) -> int:
+        """How many entries the log has."""
+        head = self.state.head(self.settings.origin)
+        assert head is not None
+        return head.size
+
+    def next_version(self, asset: str) -> int:
+        """The version that the next package of `asset` gets."""
+        row = self.index.asset(asset)
+        return 1 if row is None else row.latest_version + 1
+
+    def is_recorded(self, asset: str, version: int) -> bool:
+        """Say whether the log has an event for this version."""
+        return self.index.package(asset, version) is not None

@@ -1,0 +1,149 @@
+"""Recording a deposit: the critical section in which a bag gets its place and its event.
+
+The order of the steps, and what each crash leaves, is written in `specs/home.md`, "Write ordering". The event
+exists from the moment the head moves in `state.db`; everything before it can be taken back, everything after
+it is made again from bags and log.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heritage_ledger.content.cid import format_cid
+from heritage_ledger.deposit.receipt import Receipt
+from heritage_ledger.events.bodies import EventFrame, adoption_body, ingestion_body
+from heritage_ledger.events.event import open_event, sign_event
+from heritage_ledger.events.packages import PackageDescription
+from heritage_ledger.home import lock
+from heritage_ledger.index.absorb import add_content, add_event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.package import PackageGraph
+    from heritage_ledger.deposit.books import Books
+    from heritage_ledger.deposit.staging import Staging
+    from heritage_ledger.errors import Finding
+    from heritage_ledger.events.agents import Agent
+    from heritage_ledger.events.packages import BagFile
+    from heritage_ledger.log.append import Appended
+    from heritage_ledger.progress import Progress
+
+CID_PROFILE = "unixfs-v1-2025"
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """A finished bag, as its event will describe it.
+
+    `kind` is `ingest` or `adopt`; `files` and `size` (bytes) count the payload; `tag_files` everything
+    else; `shared` the payload bytes that lie on the disk once with an earlier version; `findings` are
+    warnings that were met.
+    """
+
+    kind: str
+    asset: str
+    title: str | None
+    actor: Agent | None
+    original_name: str
+    package_cid: Cid
+    payload_cid: Cid
+    bag_version: str
+    manifests: tuple[BagFile, ...]
+    metadata: BagFile | None
+    files: int
+    size: int
+    tag_files: int
+    shared: int
+    started: str
+    findings: tuple[Finding, ...]
+
+
+def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, progress: Progress) -> Receipt:
+    """Give the staged bag its place and its event; what this returns is on the disk and in the log.
+
+    Raises:
+        HomeLocked: another process kept the append lock.
+        DiskProblem: the disk is full or failing; the bag is taken back.
+    """
+    progress.begin("record")
+    with lock.hold(books.home.lock):
+        books.settle()
+        version = books.next_version(deposit.asset)
+        entry, event_id = _event(books, deposit, version)
+        size = books.size()
+        target = work.place(deposit.asset, version)
+        try:
+            appended = _append(books, entry, deposit)
+        except BaseException:
+            if books.size() == size:
+                work.take_back(target)
+            raise
+    progress.begin("index", files=graph.count)
+    add_content(books.index, appended.first_index, graph)
+    work.settled()
+    return _receipt(deposit, version, event_id, target, appended)
+
+
+def _event(books: Books, deposit: Deposit, version: int) -> tuple[bytes, str]:
+    event_id = f"urn:uuid:{uuid.uuid4()}"
+    now = books.now()
+    frame = EventFrame(
+        event_id=event_id,
+        origin=books.settings.origin,
+        institution=books.institution,
+        software=books.software,
+        actor=deposit.actor or books.software,
+        started=deposit.started,
+        ended=now,
+    )
+    previous = None if version == 1 else books.index.package(deposit.asset, version - 1)
+    package = PackageDescription(
+        cid=format_cid(deposit.package_cid),
+        asset_id=deposit.asset,
+        version=version,
+        bag_version=deposit.bag_version,
+        cid_profile=CID_PROFILE,
+        manifests=deposit.manifests,
+        payload_cid=format_cid(deposit.payload_cid),
+        payload_size=deposit.size,
+        payload_files=deposit.files,
+        title=deposit.title,
+        previous_cid=None if previous is None else format_cid(previous.package_cid),
+        original_name=deposit.original_name,
+        metadata=deposit.metadata,
+    )
+    if deposit.kind == "adopt":
+        body = adoption_body(frame, package, findings={finding.code for finding in deposit.findings})
+    else:
+        body = ingestion_body(frame, package)
+    return sign_event(body, books.keys.event, created=now), event_id
+
+
+def _append(books: Books, entry: bytes, deposit: Deposit) -> Appended:
+    def index(appended: Appended) -> None:
+        with books.index.begin() as writer:
+            add_event(writer, appended.first_index, open_event(entry), deposit.tag_files)
+
+    return books.appender.append([entry], time=books.time(), before_publish=index)
+
+
+def _receipt(deposit: Deposit, version: int, event_id: str, target: Path, appended: Appended) -> Receipt:
+    return Receipt(
+        asset=deposit.asset,
+        version=version,
+        title=deposit.title,
+        package_cid=format_cid(deposit.package_cid),
+        payload_cid=format_cid(deposit.payload_cid),
+        log_index=appended.first_index,
+        event_id=event_id,
+        bag_path=target,
+        files=deposit.files,
+        size=deposit.size,
+        shared=deposit.shared,
+        findings=deposit.findings,
+        checkpoint=appended.checkpoint,
+    )

@@ -1,0 +1,195 @@
+"""Check a whole home without believing its index: keys, state, log, every package, and the index itself.
+
+Nothing in the home is written, not even the side files of its databases: they are copied to a temporary
+folder first, and what the index should hold is made anew beside them and compared row by row.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from heritage_ledger.content.cid import format_cid
+from heritage_ledger.errors import Finding, HeritageError
+from heritage_ledger.events.event import open_event
+from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
+from heritage_ledger.fixity.packages import Recorded, verify_package
+from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_checked
+from heritage_ledger.home.keyring import CURRENT, NEXT, read_header
+from heritage_ledger.home.state import StateStore
+from heritage_ledger.identity.didkey import format_multikey
+from heritage_ledger.identity.history import key_digest
+from heritage_ledger.index.absorb import add_content, add_event, count_tag_files
+from heritage_ledger.index.store import Index
+from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
+from heritage_ledger.log.files import LogFiles
+from heritage_ledger.log.verify import check_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from heritage_ledger.events.event import Event
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.home.state import Head
+    from heritage_ledger.identity.keys import Ed25519Signer
+    from heritage_ledger.log.note import NoteVerifier
+    from heritage_ledger.progress import Progress
+
+MAX_ROWS_NAMED: Final = 20
+"""Wrong rows of the index that are named; a rebuild makes all of them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a deep check starts from; `settings` says which log this should be."""
+
+    home: Home
+    origin: str
+    progress: Progress
+
+
+def log_verifiers(home: Home, origin: str, log: LogFiles) -> tuple[NoteVerifier, ...]:
+    """Return the verifiers of the log's own keys: from the key files, or from entry 0 where they are gone.
+
+    Raises:
+        HeritageError: neither can be read.
+    """
+    try:
+        keys = read_public_keys(home)
+    except KeyProblem:
+        history = open_history(log.read_entry(0, 1), origin)
+        return tuple(open_vkey(key) for key in history.key_at(0).log_keys)
+    return (Ed25519Verifier(origin, keys.log), MLDSA44CosignatureVerifier(origin, keys.log_mldsa44))
+
+
+def verify_home(home: Home, origin: str, progress: Progress) -> Iterator[Verdict]:
+    """Check everything in the home from the stored bytes; yield the home's verdict last.
+
+    Packages come in the order of the log, then the home itself with the stages `keys`, `log`, `state` and
+    `index`.
+    """
+    with tempfile.TemporaryDirectory(prefix="heritage-verify-") as folder:
+        yield from _Inspection(home, origin, Path(folder), progress).verdicts()
+
+
+class _Inspection:
+    """One deep check; `scratch` is a temporary folder outside of the home."""
+
+    def __init__(self, home: Home, origin: str, scratch: Path, progress: Progress) -> None:
+        self.home = home
+        self.origin = origin
+        self.scratch = scratch
+        self.progress = progress
+        self.log = LogFiles(home.log)
+        self.recorded: list[Recorded] = []
+        self.events: list[tuple[int, Event]] = []
+        self.damaged: set[int] = set()
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Check keys and state, then log, packages and index."""
+        verifiers = log_verifiers(self.home, self.origin, self.log)
+        evidence = open_log(self.log, self.origin, verifiers)
+        state, head = self._state()
+        expected = Index.open(self.scratch / "expected.db", origin=self.origin)
+        with expected:
+            log = self._log(evidence, verifiers, head, expected)
+            for recorded in self.recorded:
+                yield self._package(evidence, recorded, expected)
+            stages = (
+                self._keys(evidence),
+                log,
+                state,
+                self._unrecorded(),
+                self._index(expected, complete=log.outcome is Outcome.PASS),
+            )
+            yield Verdict(subject=f"home of {self.origin}", stages=stages)
+
+    def _package(self, evidence: LogEvidence, recorded: Recorded, expected: Index) -> Verdict:
+        def keep(graph: PackageGraph) -> None:
+            add_content(expected, recorded.log_index, graph)
+
+        self.progress.begin(f"verify {recorded.asset} version {recorded.version}")
+        verdict = verify_package(self.home, evidence, recorded, self.progress, keep=keep)
+        if any(stage.outcome is not Outcome.PASS for stage in verdict.stages[:3]):
+            self.damaged.add(recorded.log_index)
+        return verdict
+
+    def _state(self) -> tuple[Stage, Head | None]:
+        copy = self._copied(self.home.state)
+        try:
+            with StateStore.open(copy) as store:
+                head = store.head(self.origin)
+        except HeritageError as error:
+            return judge("state", [replace(error.finding, path="state.db")]), None
+        if head is None:
+            missing = Finding(
+                "log-head-missing",
+                "state.db holds no head of this log",
+                "state.db",
+                expected=self.origin,
+                advice="restore state.db from a backup; a log is never begun twice",
+            )
+            return judge("state", [missing]), None
+        return judge("state", [], detail=f"head at {head.size} entries"), head
+
+    def _copied(self, database: Path) -> Path:
+        """Copy a database with its side files, so that opening it changes nothing in the home."""
+        for path in (database, *sidecars(database)):
+            if path.exists():
+                shutil.copyfile(path, self.scratch / path.name)
+        return self.scratch / database.name
+
+    def _log(
+        self,
+        evidence: LogEvidence,
+        verifiers: Sequence[NoteVerifier],
+        head: Head | None,
+        expected: Index,
+    ) -> Stage:
+        self.progress.begin("verify the log", files=head.size if head else None)
+
+        def each_entry(index: int, entry: bytes) -> Iterator[Finding]:
+            self.progress.advance(files=1)
+            try:
+                event = open_recorded(evidence, index, entry)
+            except HeritageError as error:
+                yield replace(error.finding, path=f"entry {index}")
+                return
+            self._note(index, event)
+
+        findings = list(
+            check_log(self.log, self.origin, verifiers, read_head=lambda: head, each_entry=each_entry)
+        )
+        findings += evidence.history_findings
+        self._expect_events(expected)
+        detail = f"{head.size} entries" if head else None
+        return judge("log", findings, detail=detail)
+
+    def _note(self, index: int, event: Event) -> None:
+        self.events.append((index, event))
+        package = event.package
+        if package is not None:
+            self.recorded.append(
+                Recorded(index, package.asset_id, package.version, package.cid, package.payload_cid)
+            )
+        if len(self.events) >= ENTRIES_AT_ONCE:
+            self.pending.append(self.events)
+
+    def _unrecorded(self) -> Stage:
+        """Find folders under `packages/` of which the log knows nothing."""
+        known = {self.home.package(item.asset, item.version) for item in self.recorded}
+        found = [
+            Finding(
+                "package-unrecorded",
+                "a folder in packages/ that no event records",
+                str(path.relative_to(self.home.root)),
+                advice="an unclean stop may have left it: the next `heritage ingest` sets it aside",
+            )
+            for path in sorted(self.home.packages.glob("*/*"))
+            if path not in known
+        ]
+        return judge("packages", found, detail=f"{len(known)} recorded")

@@ -1,0 +1,176 @@
+"""The key files of a home: who signs events, who signs checkpoints, and the keys that come after them.
+
+    keys/event.json             Ed25519, signs events
+    keys/log-ed25519.json       Ed25519, signs checkpoints (C2SP type 0x01)
+    keys/log-mldsa44.json       ML-DSA-44, signs checkpoints too (C2SP type 0x06)
+    keys/next-….json            their successors, whose digests entry 0 of the log names
+
+The successors are not needed until keys change; they are best kept away from the machine.
+"""
+
+from __future__ import annotations
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from heritage_ledger.errors import KeyProblem
+from heritage_ledger.home.durable import SECRET_FILE, write_file
+from heritage_ledger.identity.keys import SEED_SIZE, Ed25519Signer, MLDSA44Signer
+from heritage_ledger.identity.sealed import (
+    NONCE_SIZE,
+    SALT_SIZE,
+    KeyHeader,
+    SealedKey,
+    open_key,
+    parse_key_header,
+    seal_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from heritage_ledger.home.layout import Home
+
+EVENT: Final = "event.json"
+LOG_ED25519: Final = "log-ed25519.json"
+LOG_MLDSA44: Final = "log-mldsa44.json"
+CURRENT: Final = (EVENT, LOG_ED25519, LOG_MLDSA44)
+NEXT: Final = tuple(f"next-{name}" for name in CURRENT)
+
+_SIGNERS: Final = {EVENT: Ed25519Signer, LOG_ED25519: Ed25519Signer, LOG_MLDSA44: MLDSA44Signer}
+_MAX_KEY_FILE: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys in use, opened."""
+
+    event: Ed25519Signer
+    log: Ed25519Signer
+    log_mldsa44: MLDSA44Signer
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeys:
+    """The public keys of one generation: 32, 32 and 1,312 bytes."""
+
+    event: bytes
+    log: bytes
+    log_mldsa44: bytes
+
+
+def create_keys(home: Home, passphrase: bytes | None) -> tuple[Keyring, PublicKeys]:
+    """Make the keys in use and their successors; return the first and the public keys of the second.
+
+    Raises:
+        KeyProblem: the passphrase is empty.
+        DiskProblem: a file cannot be written.
+    """
+    keyring = None
+    publics = []
+    for names in (CURRENT, NEXT):
+        seeds = [secrets.token_bytes(SEED_SIZE) for _ in names]
+        signers = [_SIGNERS[name].from_seed(seed) for name, seed in zip(CURRENT, seeds, strict=True)]
+        for name, seed, signer in zip(names, seeds, signers, strict=True):
+            data = seal_key(
+                seed,
+                role=_role(name),
+                kind=signer.kind,
+                public=signer.public,
+                passphrase=passphrase,
+                salt=secrets.token_bytes(SALT_SIZE),
+                nonce=secrets.token_bytes(NONCE_SIZE),
+            )
+            write_file(home.keys / name, data, mode=SECRET_FILE)
+        keyring = keyring or _keyring(seeds)
+        publics.append(PublicKeys(*(signer.public for signer in signers)))
+    assert keyring is not None
+    return keyring, publics[1]
+
+
+def open_keys(home: Home, passphrase: Callable[[], bytes] | bytes | None) -> Keyring:
+    """Open the keys in use; the passphrase is asked for only if a file is sealed.
+
+    Raises:
+        KeyProblem: a file is missing or damaged, or the passphrase is missing or wrong.
+    """
+    files = [_read(home, name) for name in CURRENT]
+    sealed = any(parse_key_header(data).sealed for data in files)
+    word = passphrase() if sealed and callable(passphrase) else passphrase
+    word = None if callable(word) else word
+    with ThreadPoolExecutor(len(files)) as pool:
+        opened = list(pool.map(lambda data: open_key(data, word), files))
+    for name, key in zip(CURRENT, opened, strict=True):
+        _check_identity(name, key)
+    return _keyring([key.secret for key in opened])
+
+
+def read_public_keys(home: Home) -> PublicKeys:
+    """Read the public keys in use from the headers of their files; no passphrase is needed.
+
+    Raises:
+        KeyProblem: a file is missing or damaged.
+    """
+    headers = [parse_key_header(_read(home, name)) for name in CURRENT]
+    for name, header in zip(CURRENT, headers, strict=True):
+        _check_identity(name, header)
+    return PublicKeys(*(header.public for header in headers))
+
+
+def read_header(path: Path) -> KeyHeader:
+    """Read and check one key file as far as that goes without its passphrase.
+
+    Raises:
+        KeyProblem: it is missing or damaged, or is the file of another key.
+    """
+    header = parse_key_header(_read_file(path))
+    _check_identity(path.name, header)
+    return header
+
+
+def _role(name: str) -> str:
+    role = name.removesuffix(".json").removeprefix("next-").partition("-")[0]
+    return f"next-{role}" if name.startswith("next-") else role
+
+
+def _check_identity(name: str, key: SealedKey | KeyHeader) -> None:
+    expected = (_role(name), _SIGNERS[name.removeprefix("next-")].kind)
+    if (key.role, key.kind) != expected:
+        raise KeyProblem(
+            "key-file-other",
+            "the file holds another key than its name says",
+            path=name,
+            expected=" ".join(expected),
+            found=f"{key.role} {key.kind}",
+            advice="restore the key file from a backup",
+        )
+
+
+def _keyring(seeds: list[bytes]) -> Keyring:
+    event, log, log_mldsa44 = seeds
+    return Keyring(
+        Ed25519Signer.from_seed(event),
+        Ed25519Signer.from_seed(log),
+        MLDSA44Signer.from_seed(log_mldsa44),
+    )
+
+
+def _read(home: Home, name: str) -> bytes:
+    return _read_file(home.keys / name)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_KEY_FILE + 1)
+    except OSError as error:
+        raise KeyProblem(
+            "key-file-missing",
+            "a key file cannot be read",
+            path=str(path),
+            found=error.strerror,
+            advice="restore the key file from a backup; without it nothing new can be signed",
+        ) from error

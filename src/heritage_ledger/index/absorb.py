@@ -1,0 +1,169 @@
+"""From truth to rows: what an event and a bag say, as the index holds it (`specs/index.md`).
+
+The same functions make the rows of a new deposit, of entries that an interrupted process left out, and of a
+whole rebuild, so all three give the same rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heritage_ledger.content.cid import format_cid, parse_cid
+from heritage_ledger.content.package import PackageGraph, read_package, walk_package
+from heritage_ledger.errors import Finding
+from heritage_ledger.events.event import open_event
+from heritage_ledger.events.vocabulary import ADOPTION
+from heritage_ledger.home.layout import asset_folder
+from heritage_ledger.identity.didkey import format_did_key
+from heritage_ledger.index.rows import EventRow, PackageRow
+
+if TYPE_CHECKING:
+    from heritage_ledger.events.event import Event
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.index.store import Index
+    from heritage_ledger.index.writer import IndexWriter
+    from heritage_ledger.log.files import LogFiles
+    from heritage_ledger.progress import Progress
+
+ENTRIES_AT_ONCE = 1_000
+"""Entries absorbed in one transaction."""
+
+
+def event_row(index: int, event: Event) -> EventRow:
+    """The row of the event at log index `index`."""
+    actor = event.actor or event.software
+    package_cid = event.package_cid
+    return EventRow(
+        log_index=index,
+        origin=event.origin,
+        event_id=event.id,
+        types=event.types,
+        created=event.created,
+        agent=f"{actor.name} <{actor.id}>",
+        key=format_did_key(event.verification_key),
+        started=event.started,
+        ended=event.ended,
+        outcome=event.outcome,
+        asset=event.asset_id,
+        version=event.version,
+        package_cid=None if package_cid is None else parse_cid(package_cid),
+    )
+
+
+def package_folder(asset: str, version: int) -> str:
+    """The folder of a package relative to its home."""
+    return f"packages/{asset_folder(asset)}/{version}"
+
+
+def package_row(index: int, event: Event, tag_files: int) -> PackageRow:
+    """The row of the package that the event at log index `index` took in."""
+    package = event.package
+    assert package is not None
+    return PackageRow(
+        log_index=index,
+        asset=package.asset_id,
+        version=package.version,
+        package_cid=parse_cid(package.cid),
+        payload_cid=parse_cid(package.payload_cid),
+        folder=package_folder(package.asset_id, package.version),
+        bagit_version=package.bag_version,
+        files=package.payload_files,
+        bytes=package.payload_size,
+        tag_files=tag_files,
+        kind="adopt" if event.types == ADOPTION else "ingest",
+    )
+
+
+def add_event(writer: IndexWriter, index: int, event: Event, tag_files: int) -> None:
+    """Add the rows of one event, and of its package when it took one in; its files come later."""
+    writer.add_event(event_row(index, event))
+    if event.package_cid is not None:
+        writer.add_package(package_row(index, event, tag_files), title=event.title)
+    writer.set_absorbed(index + 1)
+
+
+def absorb(index: Index, log: LogFiles, home: Home, size: int) -> None:
+    """Add the rows of every entry below `size` that the index has not absorbed.
+
+    The caller holds the append lock, or is the only one at work.
+
+    Raises:
+        EvidenceInvalid: an entry is not an event.
+        OperationFailed: the index holds something else than the log (`index-conflict`).
+    """
+    start = index.absorbed()
+    while start < size:
+        end = min(start + ENTRIES_AT_ONCE, size)
+        with index.begin() as writer:
+            for number, entry in enumerate(log.read_entries(start, end, size), start):
+                event = open_event(entry)
+                add_event(writer, number, event, count_tag_files(home, event))
+        start = end
+
+
+def count_tag_files(home: Home, event: Event) -> int:
+    """Count the files of the event's bag outside of its payload; none where the bag is gone."""
+    package = event.package
+    if package is None:
+        return 0
+    folder = home.package(package.asset_id, package.version)
+    return sum(1 for path, full in walk_package(folder) if full is not None and not path.startswith("data/"))
+
+
+def add_content(index: Index, package: int, graph: PackageGraph) -> None:
+    """Add the rows of a package's files, blocks and nodes, all or none."""
+    with index.begin() as writer:
+        writer.add_nodes(package, graph.nodes())
+        writer.add_files(package, graph.files())
+
+
+def is_complete(index: Index, package: int) -> bool:
+    """Say whether the rows of the package's files are there; they come all at once."""
+    return next(index.files(package), None) is not None
+
+
+def add_content_from_bag(index: Index, home: Home, row: PackageRow, progress: Progress) -> Finding | None:
+    """Read the bag of `row` and add the rows of its files; return a finding if it is not what was recorded."""
+    with PackageGraph() as graph:
+        try:
+            read_package(home.root / row.folder, graph, progress)
+        except OSError as error:
+            return Finding(
+                "package-unreadable",
+                "the bag cannot be read, so its files are not in the index",
+                row.folder,
+                found=error.strerror,
+                advice="run `heritage verify` on the asset; bring the bag back from a backup",
+            )
+        root = graph.finish()
+        add_content(index, row.log_index, graph)
+    if root.cid == row.package_cid:
+        return None
+    return Finding(
+        "package-cid",
+        "the bag is not the one that was recorded",
+        row.folder,
+        expected=format_cid(row.package_cid),
+        found=format_cid(root.cid),
+        advice="run `heritage verify` on the asset to see which files differ",
+    )
+
+
+def rebuild(index: Index, log: LogFiles, home: Home, size: int, progress: Progress) -> list[Finding]:
+    """Make every row again from the log's first `size` entries and the bags; return what is wrong there.
+
+    Raises:
+        EvidenceInvalid: an entry is not an event.
+    """
+    with index.begin() as writer:
+        writer.clear()
+    progress.begin("read the log")
+    absorb(index, log, home, size)
+    packages = list(index.packages())
+    progress.begin(
+        "read the bags",
+        files=sum(row.files + row.tag_files for row in packages),
+        size=sum(row.bytes for row in packages),
+    )
+    findings = [add_content_from_bag(index, home, row, progress) for row in packages]
+    return [finding for finding in findings if finding is not None]
