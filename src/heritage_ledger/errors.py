@@ -87,9 +87,7 @@ class HeritageError(Exception):
     @property
     def finding(self) -> Finding:
         """The error as one finding, for checks that go on after it."""
-        return Finding(
-            self.code, self.message, self.path, self.expected, self.found, self.advice, self.rule
-        )
+        return Finding(self.code, self.message, self.path, self.expected, self.found, self.advice, self.rule)
 
     def __str__(self) -> str:
         """One line: the message, then what was expected and found."""

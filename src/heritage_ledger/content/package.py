@@ -50,8 +50,8 @@ class PackageGraph:
     """
 
     def __init__(self, *, folder: Path | None = None) -> None:
-        self._files = tempfile.SpooledTemporaryFile(_MEMORY, dir=folder)  # noqa: SIM115 - closed in close()
-        self._nodes = tempfile.SpooledTemporaryFile(_MEMORY, dir=folder)  # noqa: SIM115 - closed in close()
+        self._files = tempfile.SpooledTemporaryFile(_MEMORY, dir=None if folder is None else str(folder))  # noqa: SIM115 - closed in close()
+        self._nodes = tempfile.SpooledTemporaryFile(_MEMORY, dir=None if folder is None else str(folder))  # noqa: SIM115 - closed in close()
         self._tree = TreeBuilder(self._keep)
         self._finished = False
         self.count = 0

@@ -71,7 +71,7 @@ class _Copier:
                 try:
                     os.makedirs(path, exist_ok=True)  # noqa: PTH103 - bytes paths
                 except OSError as error:
-                    raise disk_error(error, path) from error
+                    raise disk_error(error, os.fsdecode(path)) from error
                 made = folder
             yield file
 
@@ -122,13 +122,13 @@ class _Copier:
         try:
             copy = os.open(target, _CREATE, 0o600)
         except OSError as error:
-            raise disk_error(error, target) from error
+            raise disk_error(error, os.fsdecode(target)) from error
         try:
             digests = self._read(file, source, copy, helper)
             os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
             os.fchmod(copy, SEALED_FILE)
         except OSError as error:
-            raise disk_error(error, target) from error
+            raise disk_error(error, os.fsdecode(target)) from error
         finally:
             os.close(copy)
         return digests

@@ -1,4 +1,4 @@
-"""Check one bag, with one read of each of its bytes: rules, digests, and the CIDs that it or a record claims."""
+"""Check one bag, with one read of each of its bytes: rules, digests, and the CIDs that are claimed."""
 
 from __future__ import annotations
 
@@ -136,12 +136,13 @@ def _cid_stage(
 ) -> Stage:
     if package_cid is None:
         return not_checked("cid", "not every file could be read", required=claim is not None)
+    claimed = claim or Claim(None, None, "nobody")
     own = [value for name, value in report.bag_info if name == PAYLOAD_CID]
     findings = [
         finding
         for expected, found, source, code in (
-            (claim and claim.package_cid, package_cid, claim and claim.source, "package-cid"),
-            (claim and claim.payload_cid, payload_cid, claim and claim.source, "payload-cid"),
+            (claimed.package_cid, package_cid, claimed.source, "package-cid"),
+            (claimed.payload_cid, payload_cid, claimed.source, "payload-cid"),
             *((value, payload_cid, "bag-info.txt", "payload-cid") for value in own),
         )
         if (finding := _compare(expected, found, source, code)) is not None
@@ -151,7 +152,7 @@ def _cid_stage(
     return judge("cid", findings, detail=format_cid(package_cid))
 
 
-def _compare(expected: str | None, found: Cid | None, source: str | None, code: str) -> Finding | None:
+def _compare(expected: str | None, found: Cid | None, source: str, code: str) -> Finding | None:
     if expected is None or (found is not None and format_cid(found) == expected):
         return None
     is_package = code == "package-cid"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError
-from heritage_ledger.events.event import Event, open_event
+from heritage_ledger.events.event import Event, check_origin, open_event
 from heritage_ledger.fixity.verdict import Stage, judge, not_checked
 from heritage_ledger.identity.history import KeyHistory
 from heritage_ledger.log.checkpoint import open_checkpoint
@@ -41,13 +41,15 @@ class LogEvidence:
 
 def open_log(log: LogFiles, origin: str, verifiers: Sequence[NoteVerifier]) -> LogEvidence:
     """Read the checkpoint and entry 0 of a log; every one of `verifiers` must have signed the checkpoint."""
-    checkpoint, checkpoint_findings = None, ()
+    checkpoint: Checkpoint | None = None
+    checkpoint_findings: tuple[Finding, ...] = ()
     try:
         checkpoint, note = open_checkpoint(log.read_checkpoint(), verifiers, origin)
         check_all_signed(verifiers, note.verified)
     except HeritageError as error:
         checkpoint, checkpoint_findings = None, (error.finding,)
-    history, history_findings = None, ()
+    history: KeyHistory | None = None
+    history_findings: tuple[Finding, ...] = ()
     try:
         size = 1 if checkpoint is None else checkpoint.size
         history = open_history(log.read_entry(0, size), origin)
@@ -65,22 +67,6 @@ def open_history(entry: bytes, origin: str) -> KeyHistory:
     genesis = open_event(entry)
     check_origin(genesis, origin)
     return KeyHistory.from_genesis(genesis.document, verification_key=genesis.verification_key)
-
-
-def check_origin(event: Event, origin: str) -> None:
-    """Check that the event was written for the log `origin`.
-
-    Raises:
-        EvidenceInvalid: it was written for another (`event-other-log`).
-    """
-    if event.origin != origin:
-        raise EvidenceInvalid(
-            "event-other-log",
-            "the event was written for another log",
-            expected=origin,
-            found=event.origin,
-            advice="treat the entry as not this institution's word about this log",
-        )
 
 
 def check_all_signed(verifiers: Sequence[NoteVerifier], signed: Sequence[Signature]) -> None:

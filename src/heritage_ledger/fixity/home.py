@@ -8,48 +8,42 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
-from itertools import islice, zip_longest
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heritage_ledger.content.cid import format_cid
-from heritage_ledger.errors import Finding, HeritageError
-from heritage_ledger.events.event import open_event
-from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
+from heritage_ledger.errors import Finding, HeritageError, KeyProblem
+from heritage_ledger.fixity.evidence import LogEvidence, open_history, open_log, open_recorded
 from heritage_ledger.fixity.packages import Recorded, verify_package
 from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_checked
-from heritage_ledger.home.keyring import CURRENT, NEXT, read_header
+from heritage_ledger.home.keyring import CURRENT, NEXT, read_header, read_public_keys
+from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.identity.didkey import format_multikey
 from heritage_ledger.identity.history import key_digest
 from heritage_ledger.index.absorb import add_content, add_event, count_tag_files
 from heritage_ledger.index.store import Index
-from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
+from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier, open_vkey
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.verify import check_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from heritage_ledger.content.package import PackageGraph
     from heritage_ledger.events.event import Event
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.state import Head
-    from heritage_ledger.identity.keys import Ed25519Signer
     from heritage_ledger.log.note import NoteVerifier
     from heritage_ledger.progress import Progress
 
 MAX_ROWS_NAMED: Final = 20
 """Wrong rows of the index that are named; a rebuild makes all of them again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """What a deep check starts from; `settings` says which log this should be."""
-
-    home: Home
-    origin: str
-    progress: Progress
+_PACKAGE_COLUMN: Final = {"packages": 0, "files": 0, "blocks": 0, "nodes": 1}
+"""Where a dumped row says which package it is of."""
+EVENTS_AT_ONCE: Final = 1_000
+"""Events whose rows are made in one transaction."""
 
 
 def log_verifiers(home: Home, origin: str, log: LogFiles) -> tuple[NoteVerifier, ...]:
@@ -86,7 +80,8 @@ class _Inspection:
         self.progress = progress
         self.log = LogFiles(home.log)
         self.recorded: list[Recorded] = []
-        self.events: list[tuple[int, Event]] = []
+        self.pending: list[tuple[int, Event]] = []
+        self.is_in_order = True
         self.damaged: set[int] = set()
 
     def verdicts(self) -> Iterator[Verdict]:
@@ -104,7 +99,7 @@ class _Inspection:
                 log,
                 state,
                 self._unrecorded(),
-                self._index(expected, complete=log.outcome is Outcome.PASS),
+                self._index(expected, is_log_whole=log.outcome is Outcome.PASS),
             )
             yield Verdict(subject=f"home of {self.origin}", stages=stages)
 
@@ -159,25 +154,65 @@ class _Inspection:
             except HeritageError as error:
                 yield replace(error.finding, path=f"entry {index}")
                 return
-            self._note(index, event)
+            self._note(index, event, expected)
 
         findings = list(
             check_log(self.log, self.origin, verifiers, read_head=lambda: head, each_entry=each_entry)
         )
         findings += evidence.history_findings
-        self._expect_events(expected)
+        self._flush(expected)
         detail = f"{head.size} entries" if head else None
         return judge("log", findings, detail=detail)
 
-    def _note(self, index: int, event: Event) -> None:
-        self.events.append((index, event))
+    def _note(self, index: int, event: Event, expected: Index) -> None:
         package = event.package
         if package is not None:
             self.recorded.append(
                 Recorded(index, package.asset_id, package.version, package.cid, package.payload_cid)
             )
-        if len(self.events) >= ENTRIES_AT_ONCE:
-            self.pending.append(self.events)
+        self.pending.append((index, event))
+        if len(self.pending) >= EVENTS_AT_ONCE:
+            self._flush(expected)
+
+    def _flush(self, expected: Index) -> None:
+        """Make the rows that the index should have for the events read so far."""
+        if not self.is_in_order:
+            return
+        try:
+            with expected.begin() as writer:
+                for index, event in self.pending:
+                    add_event(writer, index, event, count_tag_files(self.home, event))
+        except HeritageError:
+            self.is_in_order = False  # an entry is missing or damaged; the log stage says which
+        self.pending.clear()
+
+    def _keys(self, evidence: LogEvidence) -> Stage:
+        """The key files are whole, and are those that entry 0 names; their secrets are not opened."""
+        findings = []
+        publics = {}
+        for name in (*CURRENT, *NEXT):
+            try:
+                publics[name] = read_header(self.home.keys / name).public
+            except KeyProblem as error:
+                findings.append(replace(error.finding, path=f"keys/{name}"))
+        if evidence.history is None:
+            return judge("keys", findings, detail="entry 0 cannot be read, so they are compared with nothing")
+        epoch = evidence.history.key_at(0)
+        texts = {name: _key_text(name, self.origin, public) for name, public in publics.items()}
+        for name, text in texts.items():
+            promised = {key_digest(text)} & set(epoch.next_key_digests)
+            in_use = {format_multikey(epoch.event_key), *epoch.log_keys}
+            if not (promised if name in NEXT else text in in_use):
+                findings.append(
+                    Finding(
+                        "key-not-in-log",
+                        "the key is not the one that entry 0 names",
+                        f"keys/{name}",
+                        found=text[:80],
+                        advice="restore the key file from a backup of this home",
+                    )
+                )
+        return judge("keys", findings, detail=f"{len(publics)} files, secrets not opened")
 
     def _unrecorded(self) -> Stage:
         """Find folders under `packages/` of which the log knows nothing."""
@@ -193,3 +228,66 @@ class _Inspection:
             if path not in known
         ]
         return judge("packages", found, detail=f"{len(known)} recorded")
+
+    def _index(self, expected: Index, *, is_log_whole: bool) -> Stage:
+        """Compare the index row by row with what log and bags give; damaged packages are left out."""
+        if not is_log_whole or not self.is_in_order:
+            return not_checked("index", "the log is damaged, so what the index should hold is not known")
+        if not self.home.index.exists():
+            return judge(
+                "index",
+                [
+                    Finding(
+                        "index-missing",
+                        "there is no index",
+                        "index.db",
+                        advice="run `heritage index rebuild`; nothing is lost",
+                    )
+                ],
+            )
+        try:
+            with Index.open(self._copied(self.home.index), origin=self.origin) as stored:
+                stored.check_intact()
+                findings = list(_different_rows(self._rows(expected), self._rows(stored)))
+        except HeritageError as error:
+            findings = [replace(error.finding, path="index.db")]
+        detail = f"{len(self.damaged)} damaged packages left out" if self.damaged else "every row compared"
+        return judge("index", findings, detail=detail)
+
+    def _rows(self, index: Index) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        for table, row in index.dump():
+            column = _PACKAGE_COLUMN.get(table)
+            if column is None or row[column] not in self.damaged:
+                yield table, row
+
+
+def _different_rows(
+    expected: Iterator[tuple[str, tuple[Any, ...]]], stored: Iterator[tuple[str, tuple[Any, ...]]]
+) -> Iterator[Finding]:
+    """Name the rows in which two sorted dumps differ, up to `MAX_ROWS_NAMED`."""
+    named = 0
+    for wanted, found in zip_longest(expected, stored):
+        if wanted == found:
+            continue
+        named += 1
+        table = (wanted or found or ("?",))[0]
+        yield Finding(
+            "index-row",
+            f"a row of the table {table} is not what log and bags say",
+            "index.db",
+            expected=None if wanted is None else repr(wanted[1])[:160],
+            found="no row" if found is None else repr(found[1])[:160],
+            advice="run `heritage index rebuild`; nothing is lost",
+        )
+        if named == MAX_ROWS_NAMED:
+            return
+
+
+def _key_text(name: str, origin: str, public: bytes) -> str:
+    match name.removeprefix("next-"):
+        case "log-ed25519.json":
+            return Ed25519Verifier(origin, public).vkey
+        case "log-mldsa44.json":
+            return MLDSA44CosignatureVerifier(origin, public).vkey
+        case _:
+            return format_multikey(public)

@@ -40,7 +40,11 @@ LOG_MLDSA44: Final = "log-mldsa44.json"
 CURRENT: Final = (EVENT, LOG_ED25519, LOG_MLDSA44)
 NEXT: Final = tuple(f"next-{name}" for name in CURRENT)
 
-_SIGNERS: Final = {EVENT: Ed25519Signer, LOG_ED25519: Ed25519Signer, LOG_MLDSA44: MLDSA44Signer}
+_SIGNERS: Final[dict[str, type[Ed25519Signer | MLDSA44Signer]]] = {
+    EVENT: Ed25519Signer,
+    LOG_ED25519: Ed25519Signer,
+    LOG_MLDSA44: MLDSA44Signer,
+}
 _MAX_KEY_FILE: Final = 16_384
 
 

@@ -123,7 +123,7 @@ def is_complete(index: Index, package: int) -> bool:
 
 
 def add_content_from_bag(index: Index, home: Home, row: PackageRow, progress: Progress) -> Finding | None:
-    """Read the bag of `row` and add the rows of its files; return a finding if it is not what was recorded."""
+    """Read the bag of `row`, add the rows of its files; return a finding if it is not what was recorded."""
     with PackageGraph() as graph:
         try:
             read_package(home.root / row.folder, graph, progress)

@@ -74,6 +74,10 @@ class NoteVerifier(Protocol):
     def key_id(self) -> bytes:
         """The key id that it answers for."""
 
+    @property
+    def vkey(self) -> str:
+        """The verifier key as text, to hand out."""
+
     def check(self, text: bytes, payload: bytes) -> None:
         """Raise `EvidenceInvalid` unless `payload`, as from `NoteSigner.sign`, signs `text`."""
 

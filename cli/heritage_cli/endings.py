@@ -1,0 +1,152 @@
+"""How every run ends: one place that turns whatever happened into an exit code and last words.
+
+Errors of ours carry their exit code in their class. Anything else that escapes is a fault of this software
+and ends as `internal-error`: one line, never a traceback, unless HERITAGE_DEBUG asks for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from heritage_cli import text
+from heritage_cli.escape import printable
+from heritage_cli.session import Ending, Session, is_debugging
+from heritage_ledger.errors import ExitCode, Finding, HeritageError, Severity, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOTHING_LEFT = "nothing half-made is left behind; run the same command again"
+
+
+def finish(session: Session, work: Callable[[], Ending | None]) -> int:
+    """Run `work`, say how it ended, and return the exit code.
+
+    Exceptions of typer itself (usage, a plain exit) pass through.
+    """
+    try:
+        try:
+            ending = work() or Ending()
+        except HeritageError as error:
+            ending = failed(session, error)
+        except KeyboardInterrupt:
+            ending = _interrupted(session)
+        return _end(session, ending)
+    except (typer.Exit, typer.Abort, typer.TyperException):
+        raise
+    except BrokenPipeError:
+        return _reader_gone(session)
+    except OSError as error:
+        return _unexpected(session, error)
+    except Exception as error:  # noqa: BLE001 - the last line of defence; the cause is shown on request
+        return _unexpected(session, error)
+
+
+def failed(session: Session, error: HeritageError) -> Ending:
+    """Tell an error with its findings, and return its ending."""
+    output = session.output
+    for finding in error.findings:
+        if output.as_json:
+            output.line("finding", finding)
+        else:
+            output.complain(text.finding_lines(finding, output))
+    output.complain(text.error_lines(error))
+    if is_debugging():
+        traceback.print_exception(error)
+    return Ending(error.exit_code, error_fields(error))
+
+
+def usage(session: Session, message: str, advice: str) -> int:
+    """End a call that could not be understood."""
+    return finish(session, lambda: failed(session, UsageError("usage", message, advice=advice)))
+
+
+def error_fields(error: HeritageError) -> dict[str, Any]:
+    """Return what the verdict line says of an error; its findings have lines of their own."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "path": error.path,
+        "expected": error.expected,
+        "found": error.found,
+        "advice": error.advice,
+        "rule": error.rule,
+        "findings": len(error.findings),
+    }
+
+
+def judged(findings: tuple[Finding, ...]) -> dict[str, int]:
+    """Count findings for a verdict line: errors and warnings."""
+    warnings = sum(finding.severity is Severity.WARNING for finding in findings)
+    return {"findings": len(findings) - warnings, "warnings": warnings}
+
+
+def _end(session: Session, ending: Ending) -> int:
+    if session.as_json:
+        code = ending.exit_code
+        outcome = code.name.lower().replace("_", "-")
+        session.output.line("verdict", {"outcome": outcome, "exit_code": int(code)} | ending.fields)
+    sys.stdout.flush()
+    return int(ending.exit_code)
+
+
+def _interrupted(session: Session) -> Ending:
+    left = session.kept or NOTHING_LEFT
+    session.output.complain([f"heritage: interrupted; {printable(left)}"])
+    return Ending(
+        ExitCode.INTERRUPTED, {"code": "interrupted", "message": "interrupted", "advice": left, "findings": 0}
+    )
+
+
+def _reader_gone(session: Session) -> int:
+    """End quietly when the reader of a pipe has gone, as `head` does; say only what would be missed."""
+    _mute_stdout()
+    if session.kept:
+        sys.stderr.write(f"heritage: nobody reads the output any more, but {printable(session.kept)}\n")
+    return int(ExitCode.FAILED)
+
+
+def _unexpected(session: Session, error: Exception) -> int:
+    if is_debugging():
+        traceback.print_exception(error)
+    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    code = ExitCode.DISK if full else ExitCode.FAILED
+    advice = (
+        "make room; " + (session.kept or NOTHING_LEFT)
+        if full
+        else "this is a fault of this software: run again with HERITAGE_DEBUG=1 and report what it shows"
+    )
+    fields = {
+        "code": "internal-error",
+        "message": f"{type(error).__name__}: {error}",
+        "path": None,
+        "expected": None,
+        "found": None,
+        "advice": advice,
+        "rule": None,
+        "findings": 0,
+    }
+    session.output.complain(
+        [f"heritage: internal-error: {printable(str(fields['message']))}", f"  next      {advice}"]
+    )
+    try:
+        return _end(session, Ending(code, fields))
+    except OSError:
+        _mute_stdout()
+        return int(code)
+
+
+def _mute_stdout() -> None:
+    """Point stdout nowhere, so that the interpreter's last flush has nothing to complain about."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except OSError:
+        return

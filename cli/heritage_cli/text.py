@@ -1,0 +1,116 @@
+"""Results in words for people: aligned lines, the important one last, every value escaped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from heritage_cli import quantities
+from heritage_cli.escape import printable
+from heritage_ledger.errors import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from heritage_cli.output import Output
+    from heritage_ledger.deposit.receipt import Receipt
+    from heritage_ledger.errors import Finding, HeritageError
+    from heritage_ledger.fixity.verdict import Stage, Verdict
+
+_LABEL: Final = 12
+"""Columns of a label."""
+NARROW: Final = 80
+"""Terminals with fewer columns get one fact a line."""
+
+
+def facts(pairs: Iterable[tuple[str, object]], *, indent: str = "") -> Iterator[str]:
+    """Yield one aligned line for each pair whose value is not None."""
+    for label, value in pairs:
+        if value is not None:
+            yield f"{indent}{label:<{_LABEL}} {printable(str(value))}"
+
+
+def row(parts: Sequence[str | None], width: int | None) -> Iterator[str]:
+    """Yield the parts in one line, or in several where the terminal is too narrow for one.
+
+    Nothing is cut off: names and addresses are there to be copied.
+    """
+    shown = [printable(part) for part in parts if part]
+    line = "  ".join(shown)
+    if width is None or len(line) <= width:
+        yield line
+        return
+    yield shown[0]
+    yield from (f"    {part.strip()}" for part in shown[1:])
+
+
+def finding_lines(finding: Finding, output: Output, *, indent: str = "") -> Iterator[str]:
+    """Yield a finding: where and what, then expected, found, and what to do next."""
+    where = "" if finding.path is None else f"{printable(finding.path)}: "
+    kind = output.paint("warning", "warning ") if finding.severity is Severity.WARNING else ""
+    yield f"{indent}{kind}{printable(finding.code)}  {where}{printable(finding.message)}"
+    yield from facts(
+        (("expected", finding.expected), ("found", finding.found), ("rule", finding.rule), ("next", finding.advice)),
+        indent=indent + "  ",
+    )
+
+
+def error_lines(error: HeritageError) -> Iterator[str]:
+    """Yield an error: its code and message first, what to do next last."""
+    yield f"heritage: {error.code}: {printable(error.message)}"
+    yield from facts(
+        (
+            ("where", error.path),
+            ("expected", error.expected),
+            ("found", error.found),
+            ("rule", error.rule),
+            ("next", error.advice),
+        ),
+        indent="  ",
+    )
+
+
+def receipt_lines(receipt: Receipt, output: Output) -> Iterator[str]:
+    """Yield a receipt, its warnings before it and the sentence that counts at its end."""
+    for finding in receipt.findings:
+        yield from finding_lines(finding, output)
+    checkpoint = receipt.checkpoint.decode().split("\n")
+    shared = f"{quantities.size(receipt.shared)} lie on the disk once, together with an earlier version"
+    yield from facts(
+        (
+            ("asset", receipt.asset),
+            ("title", receipt.title),
+            ("version", receipt.version),
+            ("files", f"{quantities.count(receipt.files, 'file')}, {quantities.size(receipt.size)}"),
+            ("shared", shared if receipt.shared else None),
+            ("bag", receipt.bag_path),
+            ("payload", receipt.payload_cid),
+            ("package", receipt.package_cid),
+            ("event", receipt.event_id),
+            ("log entry", receipt.log_index),
+            ("checkpoint", f"{checkpoint[0]}, size {checkpoint[1]}, root {checkpoint[2]}"),
+        )
+    )
+    done = f"sealed, addressed and recorded: version {receipt.version} of {receipt.asset}"
+    yield output.paint("strong", printable(done))
+
+
+def verdict_lines(verdict: Verdict, output: Output) -> Iterator[str]:
+    """Yield a verdict: its subject, then every stage with what it found."""
+    name = verdict.subject if verdict.asset is None else f"{verdict.asset} version {verdict.version}"
+    yield printable(name)
+    for stage in verdict.stages:
+        yield from stage_lines(stage, output)
+
+
+def stage_lines(stage: Stage, output: Output) -> Iterator[str]:
+    """Yield one stage: `pass`, `FAIL` or `not checked`, why, and every finding."""
+    word = said(stage.outcome.value)
+    detail = printable(stage.detail) if stage.detail else ""
+    yield f"  {printable(stage.name):<{_LABEL}} {output.paint(word, word)}{' ' * (12 - len(word))}{detail}".rstrip()
+    for finding in stage.findings:
+        yield from finding_lines(finding, output, indent="      ")
+
+
+def said(outcome: str) -> str:
+    """Return an outcome as people see it: a failure must not look like the rest."""
+    return outcome.upper() if outcome == "fail" else outcome

@@ -1,0 +1,154 @@
+"""Open a bag: its declaration, information, manifests and fetch list, with what is wrong in them."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from heritage_ledger.bags.fetch import FetchEntry, parse_fetch
+from heritage_ledger.bags.manifests import Manifest, parse_manifest, parse_manifest_name
+from heritage_ledger.bags.tags import (
+    MAX_DECLARATION,
+    MAX_TAG_FILE,
+    Declaration,
+    parse_bag_info,
+    parse_declaration,
+)
+from heritage_ledger.errors import EvidenceInvalid, Finding, OperationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_LINE: Final = 65_536
+"""Characters in a line of a manifest or fetch list: longer paths exist on no system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """What a bag says about itself, as far as it could be read; `findings` say what is wrong with that.
+
+    `declaration` is the last known one where bagit.txt is wrong, so that the rest can still be looked at.
+    """
+
+    root: Path
+    declaration: Declaration
+    bag_info: tuple[tuple[str, str], ...]
+    manifests: tuple[Manifest, ...]
+    fetch: tuple[FetchEntry, ...]
+    findings: tuple[Finding, ...]
+
+    def info(self, label: str) -> list[str]:
+        """Every value of a label, whose case does not matter (RFC 8493 §2.2.2)."""
+        wanted = label.casefold()
+        return [value for name, value in self.bag_info if name.casefold() == wanted]
+
+
+def open_bag(root: Path) -> Bag:
+    """Read the tag files of the bag in the folder `root`; nothing is written and no link is followed.
+
+    Raises:
+        OperationFailed: there is no folder, or it is no bag at all (`not-a-bag`): neither a bagit.txt nor a
+            manifest with a data folder.
+    """
+    names = _names(root)
+    if not root.is_dir() or not (
+        "bagit.txt" in names or ("data" in names and any(map(parse_manifest_name, names)))
+    ):
+        raise OperationFailed(
+            "not-a-bag",
+            "there is no bag at this path",
+            path=str(root),
+            expected="a folder with bagit.txt, a manifest and data/",
+            found=", ".join(names[:8]) or "nothing",
+            advice="name the bag's own folder; a folder of files is taken in by `heritage ingest`",
+        )
+    findings: list[Finding] = []
+    declaration = _declaration(root, findings)
+    bag_info: tuple[tuple[str, str], ...] = ()
+    if "bag-info.txt" in names:
+        try:
+            bag_info = parse_bag_info(_read(root / "bag-info.txt", MAX_TAG_FILE), declaration)
+        except EvidenceInvalid as error:
+            findings.append(error.finding)
+    manifests = []
+    for name in names:
+        if parse_manifest_name(name) is None:
+            continue
+        try:
+            with _lines(root / name, declaration) as lines:
+                manifests.append(parse_manifest(_bounded(lines), name, declaration.version))
+        except (OSError, ValueError) as error:
+            findings.append(_unreadable(name, error))
+            continue
+        findings += manifests[-1].findings
+    fetch = _fetch(root, declaration, findings) if "fetch.txt" in names else ()
+    return Bag(root, declaration, bag_info, tuple(manifests), tuple(fetch), tuple(findings))
+
+
+def _names(root: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(root))  # noqa: PTH208 - names only
+    except OSError:
+        return []
+
+
+def _declaration(root: Path, findings: list[Finding]) -> Declaration:
+    try:
+        return parse_declaration(_read(root / "bagit.txt", MAX_DECLARATION))
+    except EvidenceInvalid as error:
+        findings.append(error.finding)
+    except OSError as error:
+        findings.append(
+            Finding(
+                "bagit-missing",
+                "the bag has no readable bagit.txt",
+                "bagit.txt",
+                found=error.strerror,
+                advice="ask whoever made the bag for a whole one",
+                rule="RFC 8493 §2.1.1",
+            )
+        )
+    return Declaration((1, 0), "utf-8")
+
+
+def _fetch(root: Path, declaration: Declaration, findings: list[Finding]) -> list[FetchEntry]:
+    try:
+        with _lines(root / "fetch.txt", declaration) as lines:
+            entries, wrong = parse_fetch(_bounded(lines), declaration.version)
+    except (OSError, ValueError) as error:
+        findings.append(_unreadable("fetch.txt", error))
+        return []
+    findings += wrong
+    return entries
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with os.fdopen(os.open(path, _READ), "rb") as file:
+        return file.read(limit + 1)
+
+
+def _lines(path: Path, declaration: Declaration) -> io.TextIOWrapper:
+    """Open a tag file as text; LF, CR and CRLF all end a line (RFC 8493 §2.1.3)."""
+    encoding = "utf-8-sig" if declaration.encoding == "utf-8" else declaration.encoding
+    file = os.fdopen(os.open(path, _READ), "rb")
+    return io.TextIOWrapper(file, encoding=encoding, newline=None)
+
+
+def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
+    while line := lines.readline(MAX_LINE):
+        yield line
+
+
+def _unreadable(name: str, error: OSError | ValueError) -> Finding:
+    return Finding(
+        "tag-file-unreadable",
+        "the tag file cannot be read as the bag declares it",
+        name,
+        found=str(error)[:160],
+        advice="ask whoever made the bag for a whole one",
+        rule="RFC 8493 §2.1.1",
+    )

@@ -1,0 +1,78 @@
+"""Write our bags' tag files: BagIt 1.0, UTF-8, tag manifests over all of them (`specs/bag-profile.md`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from heritage_ledger.bags.names import encode_path
+from heritage_ledger.bags.tags import format_bag_info, format_declaration
+from heritage_ledger.content.reading import read_file
+from heritage_ledger.home.durable import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from heritage_ledger.content.reading import FileDigests
+
+_BUFFER = 1 << 20
+
+
+def format_manifest_line(digest: bytes, path: str) -> bytes:
+    """Return one line of a manifest: hexadecimal digest, two spaces, encoded path, newline."""
+    return f"{digest.hex()}  {encode_path(path)}\n".encode()
+
+
+class BagWriter:
+    """The tag files of a bag in the making; payload lines go straight to the manifests on the disk."""
+
+    def __init__(self, root: Path, *, algorithms: Sequence[str] = ("sha512",)) -> None:
+        """Begin the payload manifests in the existing folder `root`.
+
+        Raises:
+            DiskProblem: they cannot be written.
+        """
+        self._root = root
+        self._algorithms = tuple(algorithms)
+        self._manifests: dict[str, BinaryIO] = {}
+        with writing(root):
+            for algorithm in self._algorithms:
+                path = root / f"manifest-{algorithm}.txt"
+                self._manifests[algorithm] = path.open("xb", buffering=_BUFFER)
+
+    def close(self) -> None:
+        """Let go of the manifests; what was written so far stays."""
+        with writing(self._root):
+            for file in self._manifests.values():
+                file.close()
+
+    def add_payload(self, path: str, digests: FileDigests) -> None:
+        """List the payload file `path` (`data/…`) in every manifest."""
+        with writing(self._root):
+            for algorithm, file in self._manifests.items():
+                file.write(format_manifest_line(digests.digests[algorithm], path))
+
+    def seal(self, bag_info: Sequence[tuple[str, str]], extra: Sequence[str] = ()) -> list[str]:
+        """Write the remaining tag files and return the names of all, files of the root first.
+
+        `extra` names tag files that are there already, relative to the bag.
+
+        Raises:
+            DiskProblem: one cannot be written.
+        """
+        self.close()
+        with writing(self._root):
+            (self._root / "bagit.txt").write_bytes(format_declaration())
+            (self._root / "bag-info.txt").write_bytes(format_bag_info(bag_info))
+        listed = ["bag-info.txt", "bagit.txt", *(f"manifest-{name}.txt" for name in self._algorithms), *extra]
+        listed.sort(key=lambda name: ("/" in name, name))
+        with writing(self._root):
+            digests = {name: self._digests(name) for name in listed}
+            for algorithm in self._algorithms:
+                lines = (format_manifest_line(digests[name].digests[algorithm], name) for name in listed)
+                (self._root / f"tagmanifest-{algorithm}.txt").write_bytes(b"".join(lines))
+        listed += [f"tagmanifest-{name}.txt" for name in self._algorithms]
+        return sorted(listed, key=lambda name: ("/" in name, name))
+
+    def _digests(self, name: str) -> FileDigests:
+        return read_file(self._root / name, self._algorithms)

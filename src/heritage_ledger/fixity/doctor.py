@@ -1,0 +1,175 @@
+"""Look at what surrounds a ledger: nothing here is evidence, all of it prevents trouble."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from heritage_ledger.errors import Finding, HeritageError, Severity
+from heritage_ledger.fixity.evidence import checkpoint_stage, open_log
+from heritage_ledger.fixity.home import log_verifiers
+from heritage_ledger.fixity.verdict import Stage, judge
+from heritage_ledger.home import lock
+from heritage_ledger.home.keyring import CURRENT, NEXT, read_header
+from heritage_ledger.log.files import LogFiles
+
+if TYPE_CHECKING:
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.home.settings import Settings
+
+FREE_SPACE: Final = 1 << 30
+"""Bytes below which the disk is called nearly full."""
+FREE_INODES: Final = 10_000
+"""Files below which the disk is called nearly full."""
+SAFE_SQLITE: Final = (3, 51, 3)
+"""First release without the WAL-reset fault; before it two writers at once can damage a database."""
+_NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph"})
+_OTHERS_READ: Final = 0o077
+
+
+def examine(home: Home, settings: Settings) -> tuple[Stage, ...]:
+    """Return one stage for each thing looked at: `disk`, `keys`, `database`, `log`, `leftovers`."""
+    return (_disk(home), _keys(home), _database(), _log(home, settings), _leftovers(home))
+
+
+def _disk(home: Home) -> Stage:
+    findings = []
+    free = shutil.disk_usage(home.root).free
+    if free < FREE_SPACE:
+        findings.append(
+            Finding(
+                "doctor-space",
+                "the disk is nearly full",
+                str(home.root),
+                expected=f"{FREE_SPACE} bytes free",
+                found=f"{free} bytes free",
+                severity=Severity.WARNING,
+            )
+        )
+    inodes = os.statvfs(home.root)
+    if inodes.f_files and inodes.f_favail < FREE_INODES:
+        findings.append(
+            Finding(
+                "doctor-inodes",
+                "the disk can hold few more files",
+                str(home.root),
+                expected=f"{FREE_INODES} free inodes",
+                found=str(inodes.f_favail),
+                severity=Severity.WARNING,
+            )
+        )
+    kind = _file_system(home.root)
+    if kind in _NETWORK:
+        findings.append(
+            Finding(
+                "doctor-network-disk",
+                "the home lies on a network file system, where locks and fsync cannot be relied on",
+                str(home.root),
+                expected="a local file system",
+                found=kind,
+            )
+        )
+    return judge("disk", findings, detail=f"{free} bytes free, {kind or 'file system unknown'}")
+
+
+def _file_system(path: Path) -> str | None:
+    """The type of the file system that holds `path`, where the system says (Linux)."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    place = str(path.resolve())
+    best, kind = "", None
+    for line in lines:
+        fields = line.split(" ")
+        mount = fields[1].replace("\\040", " ").rstrip("/")
+        if (place == mount or place.startswith(mount + "/")) and len(mount) >= len(best):
+            best, kind = mount, fields[2]
+    return kind
+
+
+def _keys(home: Home) -> Stage:
+    findings = []
+    unsealed = 0
+    for name in (*CURRENT, *NEXT):
+        path = home.keys / name
+        try:
+            unsealed += not read_header(path).sealed
+        except HeritageError as error:
+            findings.append(error.finding)
+            continue
+        if stat.S_IMODE(path.stat().st_mode) & _OTHERS_READ:
+            findings.append(
+                Finding(
+                    "doctor-key-mode",
+                    "others may read the key file",
+                    f"keys/{name}",
+                    expected="mode 0600",
+                    found=f"{stat.S_IMODE(path.stat().st_mode):04o}",
+                    advice="chmod 600 the file",
+                )
+            )
+    if unsealed:
+        findings.append(
+            Finding(
+                "doctor-keys-unsealed",
+                "keys are not sealed by a passphrase: whoever reads them can sign in the institution's name",
+                "keys",
+                found=f"{unsealed} files",
+                severity=Severity.WARNING,
+            )
+        )
+    return judge("keys", findings)
+
+
+def _database() -> Stage:
+    findings = []
+    if sqlite3.sqlite_version_info < SAFE_SQLITE:
+        findings.append(
+            Finding(
+                "doctor-sqlite",
+                "this SQLite can damage a database that two processes write; the append lock keeps them apart",
+                expected=".".join(map(str, SAFE_SQLITE)) + " or newer",
+                found=sqlite3.sqlite_version,
+                severity=Severity.WARNING,
+            )
+        )
+    return judge("database", findings, detail=f"SQLite {sqlite3.sqlite_version}")
+
+
+def _log(home: Home, settings: Settings) -> Stage:
+    log = LogFiles(home.log)
+    try:
+        evidence = open_log(log, settings.origin, log_verifiers(home, settings.origin, log))
+    except HeritageError as error:
+        return judge("log", [error.finding])
+    stage = checkpoint_stage(evidence)
+    return judge("log", [*stage.findings, *evidence.history_findings], detail=stage.detail)
+
+
+def _leftovers(home: Home) -> Stage:
+    findings = [
+        Finding(
+            "doctor-staging",
+            "left by a deposit that did not end; the next deposit clears it away",
+            str(path.relative_to(home.root)),
+            severity=Severity.WARNING,
+        )
+        for path in sorted(home.staging.iterdir())
+        if not lock.is_held(path / "lock")
+    ]
+    findings += [
+        Finding(
+            "doctor-quarantine",
+            "set aside: a bag without an event, or a damaged copy",
+            str(path.relative_to(home.root)),
+            advice="look at it and remove it when it is not needed",
+            severity=Severity.WARNING,
+        )
+        for path in sorted(home.quarantine.iterdir())
+    ]
+    return judge("leftovers", findings)

@@ -1,0 +1,584 @@
+"""The façade: one institution's ledger, with the same verbs as the `heritage` command.
+
+    from heritage_ledger import Ledger
+
+    with Ledger.open(home) as ledger:
+        receipt = ledger.ingest(folder, asset="https://museum.example/object/1887.12", agent="Ada Example")
+        proof = ledger.prove(receipt.asset)
+
+Reading needs no passphrase. Every error is a `heritage_ledger.errors.HeritageError` with a stable code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from heritage_ledger.content.cid import format_cid
+from heritage_ledger.deposit.adopt import Adoption, adopt
+from heritage_ledger.deposit.books import Books, log_signers
+from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
+from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
+from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
+from heritage_ledger.events.agents import Agent, AgentKind, institution_id, software_agent
+from heritage_ledger.events.bodies import EventFrame, genesis_body
+from heritage_ledger.events.context import context_bytes
+from heritage_ledger.events.event import sign_event
+from heritage_ledger.events.timestamps import format_timestamp
+from heritage_ledger.fixity.doctor import examine
+from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
+from heritage_ledger.fixity.home import log_verifiers, verify_home
+from heritage_ledger.fixity.packages import Recorded, verify_package
+from heritage_ledger.fixity.verdict import Verdict, judge
+from heritage_ledger.home import lock
+from heritage_ledger.home.durable import write_file
+from heritage_ledger.home.keyring import create_keys, open_keys
+from heritage_ledger.home.layout import Home, create_home, finish_home, open_home
+from heritage_ledger.home.settings import (
+    Settings,
+    check_institution,
+    check_origin,
+    format_settings,
+    read_settings,
+)
+from heritage_ledger.home.state import StateStore
+from heritage_ledger.identity.didkey import format_multikey
+from heritage_ledger.identity.history import key_digest
+from heritage_ledger.index.absorb import absorb, rebuild
+from heritage_ledger.index.database import erase
+from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow
+from heritage_ledger.index.store import Index
+from heritage_ledger.log.append import Appender
+from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
+from heritage_ledger.log.files import LogFiles
+from heritage_ledger.log.verify import check_log
+from heritage_ledger.progress import SILENT
+from heritage_ledger.provenance.proof import ProofFile, ProvedEntry, format_proof, tlog_proof
+from heritage_ledger.provenance.trace import EventSummary, Trace, summarise, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from heritage_ledger.deposit.receipt import Receipt
+    from heritage_ledger.errors import Finding
+    from heritage_ledger.fixity.verdict import Stage
+    from heritage_ledger.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class AssetSummary:
+    """One asset and its latest version; `files` and `size` (bytes) count that version's payload."""
+
+    asset: str
+    title: str | None
+    latest: int
+    package_cid: str
+    log_index: int
+    recorded: str
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSummary:
+    """One version of an asset; `folder` is its bag."""
+
+    asset: str
+    version: int
+    package_cid: str
+    payload_cid: str
+    log_index: int
+    folder: Path
+    bagit_version: str
+    files: int
+    size: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """One place in which a file occurs; `path` is the whole path in the bag."""
+
+    path: str
+    size: int
+    cid: str
+    package: PackageSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `show` found: `kind` is `asset`, `package`, `event` or `file`, and says which fields are set."""
+
+    kind: str
+    packages: tuple[PackageSummary, ...] = ()
+    title: str | None = None
+    event: EventSummary | None = None
+    document: str | None = None
+    files: tuple[FilePlace, ...] = ()
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """One public key of the log as a C2SP verifier key, to hand out; `kind` says its algorithm."""
+
+    kind: str
+    vkey: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What an index rebuild made, and what was wrong with what it read."""
+
+    events: int
+    packages: int
+    findings: tuple[Finding, ...]
+
+
+class Ledger:
+    """One home, opened. A context, or to be closed. For one thread at a time."""
+
+    def __init__(
+        self, home: Home, settings: Settings, passphrase: Callable[[], bytes] | bytes | None
+    ) -> None:
+        """Use `init` or `open`."""
+        self.home = home
+        self.settings = settings
+        self._passphrase = passphrase
+        self._held = contextlib.ExitStack()
+
+    @classmethod
+    def init(cls, home: Path, *, institution: str, origin: str, passphrase: bytes | None) -> Self:
+        """Make a new home, its keys, and the log with its genesis event.
+
+        Args:
+            home: an absent or empty folder.
+            institution: its name, one line.
+            origin: `<domain>/<name>/<epoch>`, never used before.
+            passphrase: seals the keys; None leaves them open to whoever can read the files.
+
+        Raises:
+            UsageError: a name cannot be used.
+            OperationFailed: the folder is a home already, or not empty.
+        """
+        check_institution(institution)
+        check_origin(origin)
+        settings = Settings(institution, origin)
+        place = create_home(Path(home))
+        keys, successors = create_keys(place, passphrase)
+        with (
+            StateStore.create(place.state) as state,
+            Appender(place.log, state, origin, log_signers(origin, keys)) as appender,
+        ):
+            now = datetime.now(UTC)
+            appender.create(time=int(now.timestamp()))
+            text = format_timestamp(now)
+            body = genesis_body(
+                EventFrame(
+                    event_id=f"urn:uuid:{uuid.uuid4()}",
+                    origin=origin,
+                    institution=Agent(institution_id(origin), AgentKind.ORGANIZATION, institution),
+                    software=_software(),
+                    started=text,
+                    ended=text,
+                ),
+                event_key=keys.event.public,
+                log_keys=_vkeys(origin, keys.log.public, keys.log_mldsa44.public),
+                next_key_digests=[
+                    key_digest(key)
+                    for key in (
+                        format_multikey(successors.event),
+                        *_vkeys(origin, successors.log, successors.log_mldsa44),
+                    )
+                ],
+            )
+            entry = sign_event(body, keys.event, created=text)
+            appended = appender.append([entry], time=int(now.timestamp()))
+            with Index.open(place.index, origin=origin) as index:
+                absorb(index, LogFiles(place.log), place, appended.size)
+        write_file(place.settings, format_settings(settings), mode=0o644)
+        finish_home(place)
+        return cls(place, settings, passphrase)
+
+    @classmethod
+    def open(cls, home: Path, *, passphrase: Callable[[], bytes] | bytes | None = None) -> Self:
+        """Open the home in the folder `home`.
+
+        Raises:
+            NoHome: there is none.
+            UsageError: its settings cannot be used.
+        """
+        place = open_home(Path(home))
+        return cls(place, read_settings(place.settings), passphrase)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of databases and keys."""
+        self._held.close()
+        for name in ("index", "books"):
+            self.__dict__.pop(name, None)
+
+    @property
+    def institution(self) -> str:
+        """The institution's name."""
+        return self.settings.institution
+
+    @property
+    def origin(self) -> str:
+        """The log's origin."""
+        return self.settings.origin
+
+    @property
+    def log(self) -> LogFiles:
+        """The log's files."""
+        return LogFiles(self.home.log)
+
+    @cached_property
+    def index(self) -> Index:
+        """The index, opened at first use and brought up to the published log."""
+        index = self._held.enter_context(Index.open(self.home.index, origin=self.origin))
+        size = self.evidence().checkpoint
+        if size is not None and index.absorbed() < size.size:
+            with lock.hold(self.home.lock):
+                absorb(index, self.log, self.home, size.size)
+        return index
+
+    @cached_property
+    def books(self) -> Books:
+        """Keys, log and index opened for writing; what an interrupted process left is finished first."""
+        keys = open_keys(self.home, self._passphrase)
+        state = self._held.enter_context(StateStore.open(self.home.state))
+        books = Books(self.home, self.settings, state, self.index, keys, _software())
+        self._held.callback(books.close)
+        books.finish_left()
+        return books
+
+    def evidence(self) -> LogEvidence:
+        """The published log with its checkpoint and keys, read anew."""
+        log = self.log
+        return open_log(log, self.origin, log_verifiers(self.home, self.origin, log))
+
+    # taking in
+
+    def ingest(
+        self,
+        source: Path,
+        *,
+        asset: str | None = None,
+        title: str | None = None,
+        agent: str | None = None,
+        metadata: Path | None = None,
+        move: bool = False,
+        skip_junk: bool = False,
+        algorithms: Sequence[str] = ("sha512",),
+        progress: Progress = SILENT,
+    ) -> Receipt:
+        """Package, address and record a folder of files, or one file; the receipt is on the disk.
+
+        Args:
+            source: the folder or file; it stays as it is unless `move` is set.
+            asset: URI of the thing preserved; a second ingest of it makes its next version.
+            title: one line for people.
+            agent: who acted, as `Name` or `Name <URI>`; without it, this software.
+            metadata: a file with one JSON object that goes into the bag as it is.
+            move: remove the source files once the deposit is recorded.
+            skip_junk: leave out what desktops make for themselves.
+            algorithms: manifests to write; sha512 always is.
+            progress: told what happens.
+
+        Raises:
+            UsageError, ProblemsFound, OperationFailed, DiskProblem, HomeLocked, KeyProblem.
+        """
+        names = tuple(dict.fromkeys(("sha512", *algorithms)))
+        request = Request(
+            source=Path(source),
+            asset=self._asset(asset) or new_asset(),
+            title=self._title(title),
+            actor=self._actor(agent),
+            metadata=None if metadata is None else read_metadata(Path(metadata)),
+            algorithms=names,
+            move=move,
+            skip_junk=skip_junk,
+        )
+        return ingest(self.books, request, progress)
+
+    def adopt(
+        self,
+        bag: Path,
+        *,
+        asset: str | None = None,
+        title: str | None = None,
+        agent: str | None = None,
+        progress: Progress = SILENT,
+    ) -> Receipt:
+        """Validate a bag made elsewhere (a folder, tar, tar.gz or zip) and take it in unchanged.
+
+        Without `asset` the bag's External-Identifier names it, if that is a URI.
+
+        Raises:
+            ProblemsFound: the bag is not valid; every reason is a finding.
+            UsageError, EvidenceInvalid, OperationFailed, DiskProblem, HomeLocked, KeyProblem.
+        """
+        request = Adoption(Path(bag), self._asset(asset), self._title(title), self._actor(agent))
+        return adopt(self.books, request, progress)
+
+    def _asset(self, asset: str | None) -> str | None:
+        if asset is not None:
+            check_asset(asset)
+        return asset
+
+    def _title(self, title: str | None) -> str | None:
+        if title is not None:
+            check_title(title)
+        return title
+
+    def _actor(self, agent: str | None) -> Agent | None:
+        return None if agent is None else parse_agent(agent, self.origin)
+
+    # looking up
+
+    def assets(self) -> Iterator[AssetSummary]:
+        """Every asset with its latest version, in the order in which they came in."""
+        for row in self.index.assets():
+            package = self.index.package(row.asset)
+            assert package is not None
+            event = self.index.event(package.log_index)
+            yield AssetSummary(
+                asset=row.asset,
+                title=row.title,
+                latest=row.latest_version,
+                package_cid=format_cid(package.package_cid),
+                log_index=package.log_index,
+                recorded="" if event is None else event.created,
+                files=package.files,
+                size=package.bytes,
+            )
+
+    def events(self, asset: str | None = None) -> Iterator[EventSummary]:
+        """The events of an asset, or all, in the order of the log.
+
+        Raises:
+            EvidenceMissing: there is no such asset (`not-found`).
+        """
+        if asset is not None and self.index.asset(asset) is None:
+            raise EvidenceMissing(
+                "not-found", "no asset of this name", path=asset, advice="run `heritage list` for the assets"
+            )
+        return (summarise(row) for row in self.index.events(asset))
+
+    def show(self, what: str) -> Shown:
+        """What is known about an asset, package, event or file.
+
+        Raises:
+            EvidenceMissing: nothing here has this name (`not-found`).
+        """
+        found = self.index.resolve(what)
+        match found:
+            case AssetRow():
+                packages = tuple(map(self._package, self.index.packages(found.asset)))
+                return Shown("asset", packages, title=found.title)
+            case PackageRow():
+                return Shown("package", (self._package(found),))
+            case EventRow():
+                entry = self.log.read_entry(found.log_index, self._size())
+                return Shown("event", event=summarise(found), document=entry.decode())
+            case FileFound():
+                places = tuple(
+                    FilePlace(
+                        place.file.path,
+                        place.file.size,
+                        format_cid(place.file.cid),
+                        self._package(place.package),
+                    )
+                    for place in found.places
+                )
+                return Shown("file", files=places, more=found.more)
+
+    def _package(self, row: PackageRow) -> PackageSummary:
+        return PackageSummary(
+            asset=row.asset,
+            version=row.version,
+            package_cid=format_cid(row.package_cid),
+            payload_cid=format_cid(row.payload_cid),
+            log_index=row.log_index,
+            folder=self.home.root / row.folder,
+            bagit_version=row.bagit_version,
+            files=row.files,
+            size=row.bytes,
+            kind=row.kind,
+        )
+
+    def trace(self, what: str) -> Trace:
+        """The events and versions that an asset, package or file went through, each checked.
+
+        Raises:
+            EvidenceMissing: nothing here has this name (`not-found`).
+        """
+        return trace(self.index, self.evidence(), what)
+
+    # checking
+
+    def verify(
+        self, assets: Sequence[str] = (), *, deep: bool = False, progress: Progress = SILENT
+    ) -> Iterator[Verdict]:
+        """Check packages, all or those of `assets`, and yield a verdict for each; nothing is written.
+
+        With `deep` everything in the home is checked from its stored bytes, without believing the index; the
+        last verdict is that of the home itself.
+
+        Raises:
+            EvidenceMissing: there is no such asset.
+        """
+        if deep:
+            for verdict in verify_home(self.home, self.origin, progress):
+                if not assets or verdict.asset is None or verdict.asset in assets:
+                    yield verdict
+            return
+        evidence = self.evidence()
+        rows = [row for asset in assets or (None,) for row in self._recorded(asset)]
+        progress.begin("verify", files=sum(row.files for row in rows), size=sum(row.bytes for row in rows))
+        for row in rows:
+            recorded = Recorded(
+                row.log_index,
+                row.asset,
+                row.version,
+                format_cid(row.package_cid),
+                format_cid(row.payload_cid),
+            )
+            yield verify_package(self.home, evidence, recorded, progress)
+
+    def _recorded(self, asset: str | None) -> list[PackageRow]:
+        rows = list(self.index.packages(asset))
+        if asset is not None and not rows:
+            raise EvidenceMissing(
+                "not-found", "no asset of this name", path=asset, advice="run `heritage list` for the assets"
+            )
+        return rows
+
+    def verify_log(self, *, progress: Progress = SILENT) -> Verdict:
+        """Check every entry, tile and signature of the log, from its files alone."""
+        log = self.log
+        verifiers = log_verifiers(self.home, self.origin, log)
+        progress.begin("verify the log")
+
+        evidence = open_log(log, self.origin, verifiers)
+
+        def each_entry(index: int, entry: bytes) -> Iterator[Finding]:
+            progress.advance(files=1)
+            try:
+                open_recorded(evidence, index, entry)
+            except HeritageError as error:
+                yield error.finding
+
+        findings = list(check_log(log, self.origin, verifiers, each_entry=each_entry))
+        findings += evidence.history_findings
+        return Verdict(f"log {self.origin}", (judge("log", findings, detail=f"{self._size()} entries"),))
+
+    def doctor(self) -> tuple[Stage, ...]:
+        """Look at what surrounds the ledger: settings, disk, permissions, databases, leftovers."""
+        return examine(self.home, self.settings)
+
+    # proving
+
+    def prove(self, what: str, *, form: str = "heritage") -> bytes:
+        """Return a proof file of one event.
+
+        `what` is an event's id or log index; an asset, package or file stands for the event that recorded
+        it last.
+        `form` is `heritage` for a file with all the evidence, or `tlog-proof` for the C2SP proof alone.
+
+        Raises:
+            EvidenceMissing: nothing here has this name, or the checkpoint does not reach it.
+            EvidenceInvalid: the log is damaged; nothing is proved then.
+        """
+        if form not in {"heritage", "tlog-proof"}:
+            raise UsageError(
+                "proof-form", "no such form of proof", expected="heritage or tlog-proof", found=form
+            )
+        index = self._event_of(what)
+        log = self.log
+        checkpoint, _ = log.open_checkpoint(log_verifiers(self.home, self.origin, log), self.origin)
+        if index >= checkpoint.size:
+            raise EvidenceMissing(
+                "event-not-in-log",
+                "the published checkpoint does not reach the event",
+                expected=f"more than {index} entries",
+                found=f"{checkpoint.size} entries",
+            )
+        entries = tuple(
+            ProvedEntry(
+                number,
+                log.read_entry(number, checkpoint.size),
+                log.prove_inclusion(number, checkpoint.size, checkpoint.root),
+            )
+            for number in sorted({0, index})
+        )
+        proof = ProofFile(log.read_checkpoint(), context_bytes(), entries)
+        return format_proof(proof) if form == "heritage" else tlog_proof(proof, proof.subject)
+
+    def _event_of(self, what: str) -> int:
+        found = self.index.resolve(what)
+        match found:
+            case AssetRow():
+                package = self.index.package(found.asset)
+                assert package is not None
+                return package.log_index
+            case FileFound():
+                return found.places[-1].package.log_index
+            case _:
+                return found.log_index
+
+    def checkpoint(self) -> bytes:
+        """The published checkpoint: the signed size and root of the log."""
+        return self.log.read_checkpoint()
+
+    def log_keys(self) -> tuple[LogKey, ...]:
+        """The log's public keys, to hand out to whoever is to check proofs."""
+        log = self.log
+        return tuple(
+            LogKey(_KINDS[type(verifier)], verifier.vkey)
+            for verifier in log_verifiers(self.home, self.origin, log)
+        )
+
+    def _size(self) -> int:
+        checkpoint = self.evidence().checkpoint
+        return 1 if checkpoint is None else checkpoint.size
+
+    def rebuild_index(self, *, progress: Progress = SILENT) -> Rebuilt:
+        """Make the index again from bags and log; a damaged one is thrown away first.
+
+        Raises:
+            EvidenceInvalid: the log is damaged.
+        """
+        self.close()
+        with lock.hold(self.home.lock):
+            erase(self.home.index)
+            with Index.open(self.home.index, origin=self.origin) as index:
+                checkpoint, _ = self.log.open_checkpoint(
+                    log_verifiers(self.home, self.origin, self.log), self.origin
+                )
+                findings = rebuild(index, self.log, self.home, checkpoint.size, progress)
+                packages = sum(1 for _ in index.packages())
+        return Rebuilt(checkpoint.size, packages, tuple(findings))
+
+
+_KINDS = {Ed25519Verifier: "Ed25519", MLDSA44CosignatureVerifier: "ML-DSA-44"}
+
+
+def _software() -> Agent:
+    return software_agent(version("heritage-ledger"))
+
+
+def _vkeys(origin: str, ed25519: bytes, mldsa44: bytes) -> list[str]:
+    return [Ed25519Verifier(origin, ed25519).vkey, MLDSA44CosignatureVerifier(origin, mldsa44).vkey]
