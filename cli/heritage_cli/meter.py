@@ -9,7 +9,7 @@ import contextlib
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
 from heritage_cli import quantities
 from heritage_cli.escape import printable
@@ -66,7 +66,7 @@ def _of(done: str, total: int | None, form: Callable[[int], str]) -> str:
 class Display(Protocol):
     """Something that shows phases; `every` is the least time between two calls of `show`, in seconds."""
 
-    every: float
+    every: ClassVar[float]
 
     def show(self, phase: Phase, now: float) -> None:
         """Show the state of the phase."""
@@ -78,7 +78,7 @@ class Display(Protocol):
 class PlainDisplay:
     """One line now and then, for logs and pipes; silent where the work is done before the first one."""
 
-    every = PLAIN_SECONDS
+    every: ClassVar[float] = PLAIN_SECONDS
 
     def show(self, phase: Phase, now: float) -> None:
         """Write one line; progress that nobody can read stops no work."""
@@ -93,7 +93,7 @@ class PlainDisplay:
 class BarDisplay:
     """A bar on a terminal that goes away when the work is done."""
 
-    every = BAR_SECONDS
+    every: ClassVar[float] = BAR_SECONDS
 
     def __init__(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - 40 ms, only where a bar is drawn
@@ -122,7 +122,7 @@ class BarDisplay:
 class Meter:
     """A `heritage_ledger.progress.Progress` that draws on a display, made when there is something to show."""
 
-    make_display: Callable[[], Display]
+    display: type[Display]
     clock: Callable[[], float] = time.monotonic
     _display: Display | None = field(default=None, init=False)
     _phase: Phase | None = field(default=None, init=False)
@@ -156,19 +156,20 @@ class Meter:
         self._refresh(phase, self.clock())
 
     def _refresh(self, phase: Phase, now: float) -> None:
+        if now - self._shown < self.display.every:
+            return
+        self._shown = now
         if self._display is None:
-            self._display = self.make_display()
-        if now - self._shown >= self._display.every:
-            self._shown = now
-            self._display.show(phase, now)
+            self._display = self.display()
+        self._display.show(phase, now)
 
     def close(self) -> None:
-        """Leave the terminal as it was; the meter can be used again."""
+        """Leave the terminal as it was, for results to be printed; the meter can be used again."""
         if self._display is not None:
             self._display.close()
             self._display = None
 
 
-def choose_display() -> Display:
-    """Return the display that fits stderr."""
-    return PlainDisplay() if is_plain(sys.stderr) else BarDisplay()
+def fitting_display() -> type[Display]:
+    """Return the kind of display that fits stderr."""
+    return PlainDisplay if is_plain(sys.stderr) else BarDisplay

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from heritage_cli.library import Library
-from heritage_cli.meter import Meter, choose_display
+from heritage_cli.meter import Meter, fitting_display
 from heritage_cli.output import Output
 from heritage_cli.passphrase import PassphraseSource
 from heritage_ledger.errors import ExitCode
@@ -44,6 +44,7 @@ class Session:
     home: Path | None = None
     kept: str | None = None
     """What is already done and stays, told when the run is cut off after it."""
+    meter: Meter | None = None
 
     @cached_property
     def output(self) -> Output:
@@ -67,8 +68,13 @@ class Session:
         if self.quiet:
             yield SILENT
             return
-        with Meter(choose_display) as meter:
-            yield meter
+        with Meter(fitting_display()) as self.meter:
+            yield self.meter
+
+    def clear(self) -> None:
+        """Take the progress off the terminal, so that results can be printed."""
+        if self.meter is not None:
+            self.meter.close()
 
 
 def session_of(context: typer.Context) -> Session:

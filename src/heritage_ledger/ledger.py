@@ -12,133 +12,51 @@ Reading needs no passphrase. Every error is a `heritage_ledger.errors.HeritageEr
 from __future__ import annotations
 
 import contextlib
-import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.adopt import Adoption, adopt
-from heritage_ledger.deposit.books import Books, log_signers
+from heritage_ledger.deposit.books import Books
+from heritage_ledger.deposit.genesis import begin_log, software
 from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
 from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
-from heritage_ledger.events.agents import Agent, AgentKind, institution_id, software_agent
-from heritage_ledger.events.bodies import EventFrame, genesis_body
 from heritage_ledger.events.context import context_bytes
-from heritage_ledger.events.event import sign_event
-from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
 from heritage_ledger.fixity.home import log_verifiers, verify_home
 from heritage_ledger.fixity.packages import Recorded, verify_package
 from heritage_ledger.fixity.verdict import Verdict, judge
 from heritage_ledger.home import lock
-from heritage_ledger.home.durable import write_file
-from heritage_ledger.home.keyring import create_keys, open_keys
-from heritage_ledger.home.layout import Home, create_home, finish_home, open_home
+from heritage_ledger.home.keyring import open_keys
+from heritage_ledger.home.layout import Home, open_home
 from heritage_ledger.home.settings import (
     Settings,
-    check_institution,
-    check_origin,
-    format_settings,
     read_settings,
 )
 from heritage_ledger.home.state import StateStore
-from heritage_ledger.identity.didkey import format_multikey
-from heritage_ledger.identity.history import key_digest
 from heritage_ledger.index.absorb import absorb, rebuild
 from heritage_ledger.index.database import erase
 from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow
 from heritage_ledger.index.store import Index
-from heritage_ledger.log.append import Appender
 from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.verify import check_log
 from heritage_ledger.progress import SILENT
 from heritage_ledger.provenance.proof import ProofFile, ProvedEntry, format_proof, tlog_proof
 from heritage_ledger.provenance.trace import EventSummary, Trace, summarise, trace
+from heritage_ledger.provenance.views import AssetSummary, FilePlace, LogKey, PackageSummary, Rebuilt, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from heritage_ledger.deposit.receipt import Receipt
     from heritage_ledger.errors import Finding
+    from heritage_ledger.events.agents import Agent
     from heritage_ledger.fixity.verdict import Stage
     from heritage_ledger.progress import Progress
-
-
-@dataclass(frozen=True, slots=True)
-class AssetSummary:
-    """One asset and its latest version; `files` and `size` (bytes) count that version's payload."""
-
-    asset: str
-    title: str | None
-    latest: int
-    package_cid: str
-    log_index: int
-    recorded: str
-    files: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class PackageSummary:
-    """One version of an asset; `folder` is its bag."""
-
-    asset: str
-    version: int
-    package_cid: str
-    payload_cid: str
-    log_index: int
-    folder: Path
-    bagit_version: str
-    files: int
-    size: int
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class FilePlace:
-    """One place in which a file occurs; `path` is the whole path in the bag."""
-
-    path: str
-    size: int
-    cid: str
-    package: PackageSummary
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What `show` found: `kind` is `asset`, `package`, `event` or `file`, and says which fields are set."""
-
-    kind: str
-    packages: tuple[PackageSummary, ...] = ()
-    title: str | None = None
-    event: EventSummary | None = None
-    document: str | None = None
-    files: tuple[FilePlace, ...] = ()
-    more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LogKey:
-    """One public key of the log as a C2SP verifier key, to hand out; `kind` says its algorithm."""
-
-    kind: str
-    vkey: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """What an index rebuild made, and what was wrong with what it read."""
-
-    events: int
-    packages: int
-    findings: tuple[Finding, ...]
 
 
 class Ledger:
@@ -167,43 +85,8 @@ class Ledger:
             UsageError: a name cannot be used.
             OperationFailed: the folder is a home already, or not empty.
         """
-        check_institution(institution)
-        check_origin(origin)
         settings = Settings(institution, origin)
-        place = create_home(Path(home))
-        keys, successors = create_keys(place, passphrase)
-        with (
-            StateStore.create(place.state) as state,
-            Appender(place.log, state, origin, log_signers(origin, keys)) as appender,
-        ):
-            now = datetime.now(UTC)
-            appender.create(time=int(now.timestamp()))
-            text = format_timestamp(now)
-            body = genesis_body(
-                EventFrame(
-                    event_id=f"urn:uuid:{uuid.uuid4()}",
-                    origin=origin,
-                    institution=Agent(institution_id(origin), AgentKind.ORGANIZATION, institution),
-                    software=_software(),
-                    started=text,
-                    ended=text,
-                ),
-                event_key=keys.event.public,
-                log_keys=_vkeys(origin, keys.log.public, keys.log_mldsa44.public),
-                next_key_digests=[
-                    key_digest(key)
-                    for key in (
-                        format_multikey(successors.event),
-                        *_vkeys(origin, successors.log, successors.log_mldsa44),
-                    )
-                ],
-            )
-            entry = sign_event(body, keys.event, created=text)
-            appended = appender.append([entry], time=int(now.timestamp()))
-            with Index.open(place.index, origin=origin) as index:
-                absorb(index, LogFiles(place.log), place, appended.size)
-        write_file(place.settings, format_settings(settings), mode=0o644)
-        finish_home(place)
+        place = begin_log(Path(home), settings, passphrase)
         return cls(place, settings, passphrase)
 
     @classmethod
@@ -259,7 +142,7 @@ class Ledger:
         """Keys, log and index opened for writing; what an interrupted process left is finished first."""
         keys = open_keys(self.home, self._passphrase)
         state = self._held.enter_context(StateStore.open(self.home.state))
-        books = Books(self.home, self.settings, state, self.index, keys, _software())
+        books = Books(self.home, self.settings, state, self.index, keys, software())
         self._held.callback(books.close)
         books.finish_left()
         return books
@@ -574,11 +457,3 @@ class Ledger:
 
 
 _KINDS = {Ed25519Verifier: "Ed25519", MLDSA44CosignatureVerifier: "ML-DSA-44"}
-
-
-def _software() -> Agent:
-    return software_agent(version("heritage-ledger"))
-
-
-def _vkeys(origin: str, ed25519: bytes, mldsa44: bytes) -> list[str]:
-    return [Ed25519Verifier(origin, ed25519).vkey, MLDSA44CosignatureVerifier(origin, mldsa44).vkey]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import bagit
 import pytest
-from heritage_testkit import outside
 
 from heritage_ledger.bags.validate import validate_bag
 from heritage_ledger.bags.write import BagWriter
 from heritage_ledger.content.reading import read_file
 from heritage_ledger.errors import OperationFailed, Severity
+from heritage_testkit import outside
 
 pytestmark = pytest.mark.external
 

@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 
 import pytest
-from heritage_testkit.dying import Child, die_at
 
 from heritage_ledger import Ledger
 from heritage_ledger.fixity.verdict import Outcome
+from heritage_testkit.dying import Child, die_at
 
 KILLS = 200
 ROUNDS = 8

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CALLS = ("fsync", "rename", "replace", "link", "unlink", "mkdir", "chmod", "fchmod", "rmdir", "pwrite", "open")
+CALLS = (
+    "fsync",
+    "rename",
+    "replace",
+    "link",
+    "unlink",
+    "mkdir",
+    "chmod",
+    "fchmod",
+    "rmdir",
+    "pwrite",
+    "open",
+)
 """Calls of `os` before which a process may be told to die; pathlib goes through them too."""
 
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from heritage_cli import endings, quantities, text
+from heritage_cli import results, text
 from heritage_cli.group import Group, command
-from heritage_cli.results import judge_all
+from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, session_of
 from heritage_ledger.errors import ExitCode, Finding, Severity, UsageError
 
@@ -16,8 +16,8 @@ app.add_typer(index, name="index", help="The index: rows that can always be made
 
 UNSEALED = Finding(
     "keys-unsealed",
-    "the private keys are not sealed: whoever reads the home can sign in the institution's name",
-    advice="make a home with a passphrase for anything that must be believed",
+    "the private keys are not sealed: whoever can read the home can sign in the institution's name",
+    advice="make a home with a passphrase for anything that others are to believe",
     severity=Severity.WARNING,
 )
 
@@ -35,24 +35,48 @@ def init(
         str, typer.Option(metavar="DOMAIN/NAME/EPOCH", help="The log's name for good; never use one twice.")
     ],
     no_passphrase: Annotated[
-        bool, typer.Option("--no-passphrase", help="Leave the keys unsealed. For trials only.")
+        bool, typer.Option("--no-passphrase", help="Leave the keys unsealed: for trials only.")
     ] = False,
 ) -> Ending:
     """Make a home: folders, keys sealed under a passphrase, and entry 0 of the log."""
     session = session_of(context)
     output = session.output
-    if no_passphrase and (session.passphrase.descriptor is not None or session.passphrase.file is not None):
-        raise UsageError("passphrase-sources", "a passphrase is named, and that there is none")
+    if no_passphrase and session.passphrase.is_named:
+        raise UsageError("passphrase-sources", "a passphrase is named, and also that there is none")
     word = None if no_passphrase else session.passphrase.read_new()
-    with session.library.init(session.root, institution=institution, origin=origin, passphrase=word) as ledger:
-        facts = {"home": ledger.home.root, "institution": ledger.institution, "origin": ledger.origin}
+    with session.library.init(
+        session.root, institution=institution, origin=origin, passphrase=word
+    ) as ledger:
+        home = {"home": ledger.home.root, "institution": ledger.institution, "origin": ledger.origin}
         keys = ledger.log_keys()
-    for pair in facts.items():
-        output.result("home", dict([pair]), text.facts([pair]))
-    for key in keys:
-        output.result("key", key, text.facts([(f"log key {key.kind}"[:12], key.vkey)]))
     if no_passphrase:
         output.result("finding", UNSEALED, text.finding_lines(UNSEALED, output))
-    output.talk("Hand the log keys out: with them anyone can check what this ledger proves.")
-    output.talk("Next: heritage ingest FOLDER --title TITLE")
-    return Ending(fields=facts | {"log_index": 0})
+    output.result("home", home, text.facts(home.items()))
+    for key in keys:
+        output.result("key", key, text.facts([("log key", key.vkey)]))
+    output.talk("Hand the log keys out: with one of them anyone can check what this ledger proves.")
+    output.talk("next: heritage ingest FOLDER --title TITLE")
+    return Ending(fields=jsonable(home))
+
+
+@command(app, "doctor", "heritage doctor")
+def doctor(context: typer.Context) -> Ending:
+    """Look at the home's health: folders, keys, log, state, index, room on the disk."""
+    session = session_of(context)
+    tally = results.Tally()
+    with session.ledger() as ledger:
+        for stage in ledger.doctor():
+            tally.add(stage.outcome.value if stage.required else "pass", stage.findings)
+            results.give_stage(session, stage, {"subject": str(session.root)})
+    return results.end_with(session, tally, ExitCode.PROBLEMS)
+
+
+@command(index, "rebuild", "heritage index rebuild")
+def rebuild(context: typer.Context) -> Ending:
+    """Make every row of the index again from bags and log."""
+    session = session_of(context)
+    with session.ledger() as ledger, session.progress() as progress:
+        counts = ledger.rebuild_index(progress)
+    session.clear()
+    session.output.result("index", counts, text.counts_lines(counts))
+    return Ending(fields=jsonable(counts))

@@ -132,7 +132,7 @@ def _database() -> Stage:
         findings.append(
             Finding(
                 "doctor-sqlite",
-                "this SQLite can damage a database that two processes write; the append lock keeps them apart",
+                "this SQLite can damage a database that two processes write; the append lock prevents it",
                 expected=".".join(map(str, SAFE_SQLITE)) + " or newer",
                 found=sqlite3.sqlite_version,
                 severity=Severity.WARNING,

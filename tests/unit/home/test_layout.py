@@ -66,7 +66,7 @@ def test_assets_that_differ_in_case_lie_apart_everywhere():
     assert asset_folder("urn:x:A").lower() != asset_folder("urn:x:a").lower()
 
 
-@pytest.mark.parametrize("name", ["Museum of Examples", 'M "quoted" \\ back', "Müzeum – ルーヴル"])
+@pytest.mark.parametrize("name", ["Museum of Examples", 'M "quoted" \\ back', "Müzeum ルーヴル"])
 def test_settings_come_back_as_they_were_written(name):
     settings = Settings(name, "museum.example/ledger/1")
     assert parse_settings(format_settings(settings)) == settings

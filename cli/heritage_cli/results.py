@@ -1,0 +1,106 @@
+"""Verdicts as results: every stage and finding given, then one ending for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heritage_cli import quantities, text
+from heritage_cli.output import jsonable
+from heritage_cli.session import Ending
+from heritage_ledger.errors import ExitCode, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from heritage_cli.session import Session
+    from heritage_ledger.errors import Finding
+    from heritage_ledger.fixity.verdict import Stage, Verdict
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many subjects passed, failed, or could not be judged, and what was found."""
+
+    passed: int = 0
+    failed: int = 0
+    not_checked: int = 0
+    findings: int = 0
+    warnings: int = 0
+
+    def add(self, outcome: str, findings: Iterable[Finding]) -> None:
+        """Count one subject."""
+        self.passed += outcome == "pass"
+        self.failed += outcome == "fail"
+        self.not_checked += outcome == "not checked"
+        for finding in findings:
+            self.warnings += finding.severity is Severity.WARNING
+            self.findings += finding.severity is Severity.ERROR
+
+    def exit_code(self, failing: ExitCode) -> ExitCode:
+        """Return `failing` if anything failed, evidence missing if a needed stage did not run, else ok."""
+        if self.failed:
+            return failing
+        return ExitCode.EVIDENCE_MISSING if self.not_checked else ExitCode.OK
+
+    def line(self) -> str:
+        """Say all of it in one line."""
+        if not self.passed + self.failed + self.not_checked:
+            return "there is nothing to check yet"
+        total = self.passed + self.failed + self.not_checked
+        words = [f"{self.failed} of {total} failed"] if self.failed else []
+        words += [f"{self.not_checked} of {total} could not be judged"] if self.not_checked else []
+        words += [f"{self.passed} of {total} passed"] if not words else []
+        words += [quantities.count(self.findings, "problem")] if self.findings else []
+        words += [quantities.count(self.warnings, "warning")] if self.warnings else []
+        return ", ".join(words)
+
+
+def give_verdicts(session: Session, verdicts: Iterable[Verdict], *, failing: ExitCode) -> Ending:
+    """Give each verdict as it comes; end with `failing`, evidence missing, or ok."""
+    tally = Tally()
+    for verdict in verdicts:
+        session.clear()
+        tally.add(verdict.outcome.value, verdict.findings)
+        _give(session, verdict)
+    return end_with(session, tally, failing)
+
+
+def end_with(session: Session, tally: Tally, failing: ExitCode) -> Ending:
+    """Say the sum of all checks last, and return the ending."""
+    session.clear()
+    code = tally.exit_code(failing)
+    word = {ExitCode.OK: "pass", ExitCode.EVIDENCE_MISSING: "not checked"}.get(code, "FAIL")
+    output = session.output
+    if not output.as_json:
+        output.result("", {}, [f"{output.paint(word, word)}: {tally.line()}"])
+    return Ending(code, jsonable(tally))
+
+
+def _give(session: Session, verdict: Verdict) -> None:
+    output = session.output
+    if not output.as_json:
+        if not (session.quiet and verdict.outcome.value == "pass"):
+            output.result("", {}, text.verdict_lines(verdict, output))
+        return
+    about = {"subject": verdict.subject, "asset": verdict.asset, "version": verdict.version}
+    for stage in verdict.stages:
+        give_stage(session, stage, about)
+    output.line("checked", about | {"package_cid": verdict.package_cid, "outcome": verdict.outcome})
+
+
+def give_stage(session: Session, stage: Stage, about: dict[str, object]) -> None:
+    """Give one stage, and in JSON its findings after it, each with `about` so that a line stands alone."""
+    output = session.output
+    session.clear()
+    fields = about | {
+        "name": stage.name,
+        "outcome": stage.outcome,
+        "detail": stage.detail,
+        "required": stage.required,
+        "findings": len(stage.findings),
+    }
+    output.result("stage", fields, text.stage_lines(stage, output))
+    if output.as_json:
+        for finding in stage.findings:
+            output.line("finding", about | {"stage": stage.name} | jsonable(finding))
