@@ -54,11 +54,15 @@ def _common(
     ] = None,
     as_json: Annotated[
         bool,
-        typer.Option("--json", callback=_set_json, expose_value=False, help="JSON lines; the last is the verdict."),
+        typer.Option(
+            "--json", callback=_set_json, expose_value=False, help="JSON lines; the last is the verdict."
+        ),
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", callback=_set_quiet, expose_value=False, help="No progress and no hints."),
+        typer.Option(
+            "--quiet", "-q", callback=_set_quiet, expose_value=False, help="No progress and no hints."
+        ),
     ] = False,
 ) -> None:
     """Never run; its parameters are what counts."""

@@ -29,9 +29,9 @@ class PassphraseSource:
     file: Path | None = None
 
     @property
-    def is_given(self) -> bool:
-        """Whether anything but a prompt would answer."""
-        return self.descriptor is not None or self.file is not None or VARIABLE in os.environ
+    def is_named(self) -> bool:
+        """Whether the command line itself names a source."""
+        return self.descriptor is not None or self.file is not None
 
     def read(self) -> bytes:
         """Return the passphrase for keys that exist.
@@ -82,18 +82,18 @@ class PassphraseSource:
                 data += part
         except OSError as error:
             raise _unreadable(f"file descriptor {descriptor}", error) from error
-        return _first_line_end_removed(data)
+        return _without_line_end(data)
 
     @staticmethod
     def _from_file(path: Path) -> bytes:
         try:
             with path.open("rb") as file:
-                return _first_line_end_removed(file.read(MAX_PASSPHRASE + 2))
+                return _without_line_end(file.read(MAX_PASSPHRASE + 2))
         except OSError as error:
             raise _unreadable(str(path), error) from error
 
 
-def _first_line_end_removed(data: bytes) -> bytes:
+def _without_line_end(data: bytes) -> bytes:
     return data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from heritage_cli.session import Session
     from heritage_ledger.errors import Finding
-    from heritage_ledger.fixity.verdict import Stage, Verdict
+    from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict
 
 
 @dataclass(slots=True)
@@ -104,3 +104,9 @@ def give_stage(session: Session, stage: Stage, about: dict[str, object]) -> None
     if output.as_json:
         for finding in stage.findings:
             output.line("finding", about | {"stage": stage.name} | jsonable(finding))
+
+
+def worst(*outcomes: Outcome) -> str:
+    """Return the outcome that decides: fail before not checked before pass."""
+    values = {outcome.value for outcome in outcomes}
+    return next(word for word in ("fail", "not checked", "pass") if word in values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from heritage_cli import quantities
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from heritage_ledger.deposit.receipt import Receipt
     from heritage_ledger.errors import Finding, HeritageError
     from heritage_ledger.fixity.verdict import Stage, Verdict
+    from heritage_ledger.ledger import AssetSummary, EventSummary, IndexCounts, Shown
+    from heritage_ledger.provenance.trace import TraceStep
 
 _LABEL: Final = 12
 """Columns of a label."""
@@ -49,7 +53,12 @@ def finding_lines(finding: Finding, output: Output, *, indent: str = "") -> Iter
     kind = output.paint("warning", "warning ") if finding.severity is Severity.WARNING else ""
     yield f"{indent}{kind}{printable(finding.code)}  {where}{printable(finding.message)}"
     yield from facts(
-        (("expected", finding.expected), ("found", finding.found), ("rule", finding.rule), ("next", finding.advice)),
+        (
+            ("expected", finding.expected),
+            ("found", finding.found),
+            ("rule", finding.rule),
+            ("next", finding.advice),
+        ),
         indent=indent + "  ",
     )
 
@@ -114,3 +123,77 @@ def stage_lines(stage: Stage, output: Output) -> Iterator[str]:
 def said(outcome: str) -> str:
     """Return an outcome as people see it: a failure must not look like the rest."""
     return outcome.upper() if outcome == "fail" else outcome
+
+
+def asset_lines(asset: AssetSummary, output: Output) -> Iterator[str]:
+    """Yield one asset of a list."""
+    yield from row(
+        (
+            asset.asset,
+            f"v{asset.latest}",
+            f"{asset.files:>5,} files",
+            f"{quantities.size(asset.size):>10}",
+            asset.recorded,
+            asset.title,
+        ),
+        output.width,
+    )
+
+
+def event_lines(event: EventSummary, output: Output) -> Iterator[str]:
+    """Yield one event of a list."""
+    yield from row(_event_parts(event), output.width)
+
+
+def _event_parts(event: EventSummary | TraceStep) -> tuple[str | None, ...]:
+    return (
+        f"{event.log_index:>6}",
+        event.created,
+        " ".join(event.types),
+        event.asset and f"{event.asset}" + (f" v{event.version}" if event.version else ""),
+        event.outcome,
+        "by " + ", ".join(event.agents) if event.agents else None,
+    )
+
+
+def step_lines(step: TraceStep, output: Output) -> Iterator[str]:
+    """Yield one step of a trace with its evidence and every finding."""
+    yield from row(_event_parts(step), output.width)
+    words = [
+        f"{name} {output.paint(said(outcome.value), said(outcome.value))}"
+        for name, outcome in (("signature", step.signature), ("inclusion", step.inclusion))
+    ]
+    yield " " * 8 + ", ".join(words)
+    yield from facts((("file", step.path), ("package", step.package_cid)), indent=" " * 8)
+    for finding in step.findings:
+        yield from finding_lines(finding, output, indent=" " * 8)
+
+
+def shown_lines(shown: Shown) -> Iterator[str]:
+    """Yield what is known of one thing."""
+    for field in dataclasses.fields(shown):
+        yield from _value_lines(field.name.replace("_", " "), getattr(shown, field.name))
+
+
+def _value_lines(label: str, value: object) -> Iterator[str]:
+    if isinstance(value, tuple | list):
+        for item in value:
+            yield from _value_lines(label, item)
+    elif dataclasses.is_dataclass(value):
+        yield f"{label}:"
+        for field in dataclasses.fields(value):
+            for line in _value_lines(field.name.replace("_", " "), getattr(value, field.name)):
+                yield f"  {line}"
+    else:
+        yield from facts(((label, value.decode() if isinstance(value, bytes) else value),))
+
+
+def counts_lines(counts: IndexCounts) -> Iterator[str]:
+    """Yield what a rebuilt index holds."""
+    parts = (("event", counts.events), ("package", counts.packages), ("file", counts.files))
+    yield "the index is made again: " + ", ".join(quantities.count(number, noun) for noun, number in parts)
+
+
+def quoted(text: str) -> str:
+    """Return a word as a shell takes it, or its escaped form where it cannot be shown."""
+    return shlex.quote(text) if text.isprintable() else printable(text)

@@ -1,16 +1,90 @@
 """`ingest` and `adopt`: take files and bags into custody."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from heritage_cli import text
+from heritage_cli.custody import acting, give_receipt
 from heritage_cli.group import command
-from heritage_cli.output import jsonable
-from heritage_cli.session import Ending, Session, session_of
-from heritage_ledger.deposit.receipt import Receipt
-from heritage_ledger.ledger import Ledger
+from heritage_cli.session import Ending, session_of
 
 app = typer.Typer()
+
+_AGENT_HELP = "Who acts: Name or Name <URI>; else HERITAGE_AGENT, else this software alone."
+
+
+@command(
+    app,
+    "ingest",
+    'heritage ingest scans/ --title "Ledger of 1887" --agent "Ada Example <https://museum.example/staff/7>"',
+    "heritage ingest scans/ --asset https://museum.example/object/1887.12",
+    signs=True,
+)
+def ingest(
+    context: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of files, or one file.")],
+    asset: Annotated[
+        str | None, typer.Option(metavar="URI", help="What this is a version of; else a new urn:uuid.")
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="One line that names it for people.")
+    ] = None,
+    agent: Annotated[str | None, typer.Option(metavar="WHO", help=_AGENT_HELP)] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="A JSON object that is kept in the bag.")
+    ] = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="Take the files over instead of copying them.")
+    ] = False,
+    skip_junk: Annotated[
+        bool, typer.Option("--skip-junk", help="Leave out .DS_Store, Thumbs.db and their like.")
+    ] = False,
+    algorithm: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="One more manifest, as sha256; repeatable.")
+    ] = None,
+) -> Ending:
+    """Seal files as a bag, address it, and record it as a signed event in the log.
+
+    All of PATH is surveyed first: what cannot be kept is listed before a byte is copied.
+    """
+    session = session_of(context)
+    with session.ledger() as ledger, session.progress() as progress:
+        receipt = ledger.ingest(
+            source,
+            asset=asset,
+            title=title,
+            agent=acting(agent, ledger.origin),
+            metadata=metadata,
+            move=move,
+            skip_junk=skip_junk,
+            algorithms=tuple(dict.fromkeys(("sha512", *(algorithm or ())))),
+            progress=progress,
+        )
+    return give_receipt(session, receipt)
+
+
+@command(
+    app,
+    "adopt",
+    "heritage adopt delivery-2026-03.zip --agent 'Ada Example'",
+    signs=True,
+)
+def adopt(
+    context: typer.Context,
+    bag: Annotated[Path, typer.Argument(metavar="BAG", help="A bag: a folder, tar, tar.gz or zip.")],
+    asset: Annotated[
+        str | None, typer.Option(metavar="URI", help="What this is a version of; else what the bag says.")
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="One line that names it for people.")
+    ] = None,
+    agent: Annotated[str | None, typer.Option(metavar="WHO", help=_AGENT_HELP)] = None,
+) -> Ending:
+    """Take in a bag made elsewhere, after checking all of it, without changing a byte."""
+    session = session_of(context)
+    with session.ledger() as ledger, session.progress() as progress:
+        receipt = ledger.adopt(
+            bag, asset=asset, title=title, agent=acting(agent, ledger.origin), progress=progress
+        )
+    return give_receipt(session, receipt)

@@ -120,6 +120,8 @@ def sql_errors(path: str | os.PathLike[str], damaged: Damaged) -> Iterator[None]
     """
     try:
         yield
+    except UnicodeDecodeError as error:  # the driver cannot even read what SQLite says about a damaged file
+        raise damaged(os.fspath(path), str(error)) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         driver = error.orig if isinstance(error, DBAPIError) else error
         where = os.fspath(path)

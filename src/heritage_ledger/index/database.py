@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import create_engine, insert, inspect, make_url, select
+from sqlalchemy import Integer, LargeBinary, create_engine, insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sqlalchemy import Connection, Engine, Row, Select
+    from sqlalchemy.types import TypeEngine
 
 STREAM_ROWS: Final = 1_000
 """Rows fetched at a time by a query that streams."""
@@ -87,13 +88,14 @@ class Database:
         Raises:
             OperationFailed: a row is not what was written (`index-damaged`).
         """
+        check = _check_kinds(statement)
         with self.reading() as connection:
             try:
                 rows = connection.execution_options(yield_per=STREAM_ROWS).execute(statement)
             except (UnicodeEncodeError, OverflowError):
                 return
             for row in rows:
-                yield self._made(row, make)
+                yield self._made(row, make, check)
 
     def first(self, statement: Select[Any], make: Callable[..., Made]) -> Made | None:
         """The first of `stream`, or None."""
@@ -102,7 +104,7 @@ class Database:
                 row = connection.execute(statement).first()
             except (UnicodeEncodeError, OverflowError):
                 return None
-            return None if row is None else self._made(row, make)
+            return None if row is None else self._made(row, make, _check_kinds(statement))
 
     def rows(
         self, statement: Select[Any], values: Mapping[str, Any], make: Callable[..., Made]
@@ -113,12 +115,14 @@ class Database:
                 rows = connection.execute(statement, values).all()
             except (UnicodeEncodeError, OverflowError):
                 return []
-            return [self._made(row, make) for row in rows]
+            check = _check_kinds(statement)
+            return [self._made(row, make, check) for row in rows]
 
-    def _made(self, row: Row[Any], make: Callable[..., Made]) -> Made:
+    def _made(self, row: Row[Any], make: Callable[..., Made], check: Callable[[Row[Any]], None]) -> Made:
         try:
+            check(row)
             return make(*row)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError) as error:
             raise damaged(self.where, f"a row is not what was written ({error})") from error
 
     def check_intact(self) -> None:
@@ -142,6 +146,31 @@ class Database:
             self._engine.dispose()
 
 
+def _check_kinds(statement: Select[Any]) -> Callable[[Row[Any]], None]:
+    """A check that each value is of its column's kind, which SQLite itself does not promise."""
+    allowed = [
+        (_kind(column.type), type(None)) if getattr(column, "nullable", False) else (_kind(column.type),)
+        for column in statement.selected_columns
+    ]
+    seen: set[tuple[type, ...]] = set()
+
+    def check(row: Row[Any]) -> None:
+        kinds = tuple(map(type, row))
+        if kinds not in seen:
+            for kind, among in zip(kinds, allowed, strict=True):
+                if kind not in among:
+                    raise TypeError(f"{kind.__name__} for {among[0].__name__}")
+            seen.add(kinds)
+
+    return check
+
+
+def _kind(of: TypeEngine[Any]) -> type:
+    if isinstance(of, LargeBinary):
+        return bytes
+    return int if isinstance(of, Integer) else str
+
+
 def open_database(target: Path | str, origin: str) -> Database:
     """Open the database at a path or URL, and make the tables of the log `origin` when they are absent.
 
@@ -162,18 +191,26 @@ def open_database(target: Path | str, origin: str) -> Database:
 
 
 def _open_url(text: str) -> Database:
+    """SQLite is reached through Python's own driver alone: its pragmas and errors are those known here."""
     try:
         url = make_url(text)
-        if url.get_backend_name() == "sqlite":
-            return _open_file(Path(url.database or ""))
-        return Database(create_engine(url), url.render_as_string(hide_password=True))
+        backend = url.get_backend_name()
+        if backend != "sqlite":
+            return Database(create_engine(url), url.render_as_string(hide_password=True))
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        raise UsageError(
-            "index-url",
-            "this database URL cannot be used",
-            expected="a path, or a URL such as postgresql+psycopg://user@host/name with its driver installed",
-            found=type(error).__name__,  # the text may hold a password
-        ) from error
+        raise _bad_url(type(error).__name__) from error
+    if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
+        raise _bad_url(url.drivername)
+    return _open_file(Path(url.database or ""))
+
+
+def _bad_url(found: str) -> UsageError:
+    return UsageError(
+        "index-url",
+        "this database URL cannot be used",
+        expected="a path, or a URL such as postgresql+psycopg://user@host/name with its driver installed",
+        found=found,  # never the text itself, which may hold a password
+    )
 
 
 def _open_file(path: Path) -> Database:

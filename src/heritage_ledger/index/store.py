@@ -308,8 +308,6 @@ def _event(*values: Any) -> EventRow:
 
 
 def _file(package: int, path: bytes, size: int, cid: Cid) -> IndexedFile:
-    if not isinstance(size, int) or not isinstance(cid, bytes):
-        raise TypeError("a size or CID of another type")
     return IndexedFile(package, path.decode(), size, cid)
 
 

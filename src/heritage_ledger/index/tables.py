@@ -45,7 +45,7 @@ _LogIndex: Final = BigInteger().with_variant(Integer, "sqlite")
 META: Final = Table(
     "index_meta",
     METADATA,
-    Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True),
+    Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
     Column("origin", Text, nullable=False),
     Column("absorbed", BigInteger, nullable=False),

@@ -80,12 +80,14 @@ def test_an_erased_index_is_made_again(path):
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE events SET types = 7 WHERE log_index = 1",
+        "UPDATE events SET agent = x'00' WHERE log_index = 1",
+        "UPDATE packages SET payload_cid = 'text'",
+        "UPDATE assets SET title = x'00'",
         "UPDATE events SET types = x'00' WHERE log_index = 1",
         "UPDATE events SET types = CAST(x'ff' AS TEXT) WHERE log_index = 1",
         "UPDATE packages SET folder = CAST(x'ff' AS TEXT)",
-        "UPDATE files SET path = x'ff' WHERE package = 1",
-        "UPDATE files SET path = 12 WHERE package = 1 AND size = 1",
+        "UPDATE files SET path = x'ff' WHERE package = 1 AND path = CAST('data/b.tif' AS BLOB)",
+        "UPDATE files SET path = 12 WHERE size = 1",
         "UPDATE files SET size = 'many'",
         "UPDATE files SET cid = 'text' WHERE package = 1",
         "DROP TABLE files",

@@ -1,0 +1,62 @@
+"""The command `heritage`: the groups put together.
+
+Nothing of the library but its errors is imported here; `heritage --help` takes less than 0.2 s.
+"""
+
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from heritage_cli.commands import demo, deposits, fixity, home, log, proofs, reading
+from heritage_cli.group import Root
+from heritage_cli.output import prepare_streams
+from heritage_cli.session import Ending, session_of
+from heritage_ledger.errors import UsageError
+
+app = typer.Typer(
+    cls=Root,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    epilog="\b\nStart with:\n  $ heritage demo\n  $ heritage init --help",
+)
+for part in (home, deposits, reading, fixity, proofs, log, demo):
+    app.add_typer(part.app)
+
+
+def _print_version(context: typer.Context, value: bool) -> None:  # noqa: FBT001 - typer's signature
+    if not value:
+        return
+    from importlib.metadata import version  # noqa: PLC0415 - 20 ms, only here
+
+    number = version("heritage-ledger")
+    output = session_of(context).output
+    output.result("version", {"version": number}, [f"heritage-ledger {number}"])
+    if output.as_json:
+        output.line("verdict", {"outcome": "ok", "exit_code": 0, "version": number})
+    raise typer.Exit
+
+
+@app.callback()
+def heritage(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Bags, content addresses and a signed, append-only record for what institutions keep.
+
+    Results go to stdout, talk and progress to stderr. Exit codes: 0 ok, 1 usage, 2 failed, 3 problems
+    found, 4 evidence invalid, 5 evidence missing, 6 retry, 10 no home, 11 locked, 12 key or passphrase,
+    13 disk, 130 interrupted.
+    """
+    if context.invoked_subcommand is None:
+        session_of(context).output.complain(context.get_help().splitlines())
+        raise UsageError("usage", "a command is missing", advice="`heritage demo` shows what it is for")
+
+
+def main() -> None:
+    """Run the command with the arguments of this process, and end the process."""
+    prepare_streams()
+    get_command(app)(prog_name="heritage")

@@ -1,0 +1,79 @@
+"""`prove` and `check`: evidence for people who have nothing but a file and a key."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heritage_cli import proofs, text
+from heritage_cli.group import command
+from heritage_cli.results import give_verdicts
+from heritage_cli.session import Ending, session_of
+from heritage_ledger.errors import ExitCode
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    "prove",
+    "heritage prove https://museum.example/object/1887.12 -o 1887.12.proof",
+    "heritage prove 17 -o -",
+)
+def prove(
+    context: typer.Context,
+    what: Annotated[
+        str,
+        typer.Argument(metavar="EVENT|ASSET", help="An event's id or log entry; an asset's latest event."),
+    ],
+    target: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the proof; - for stdout.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+) -> Ending:
+    """Write a proof: all the evidence for one event, in one file that is checked offline."""
+    session = session_of(context)
+    output = session.output
+    with session.ledger() as ledger:
+        data = ledger.prove(what)
+        vkey = ledger.log_keys()[0].vkey
+    if str(target) == "-":
+        proofs.give(output, data)
+    else:
+        proofs.write(target, data, force=force)
+        facts = {"path": target, "size": len(data)}
+        output.result("proof", facts, text.facts([("proof", target), ("size", f"{len(data)} bytes")]))
+        output.talk(f"next: heritage check {text.quoted(str(target))} --log-key {vkey}")
+    return Ending(fields={"path": str(target), "size": len(data)})
+
+
+@command(
+    app,
+    "check",
+    "heritage check 1887.12.proof --log-key museum.example/ledger/1+6d1c54cf+AQ9l…",
+    "heritage check 1887.12.proof --log-key @museum.vkey --bag 1887.12/",
+)
+def check(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A proof file; - for stdin.")],
+    log_key: Annotated[
+        list[str],
+        typer.Option(
+            metavar="VKEY", help="A key of the log, got from the institution; @FILE reads keys. Repeatable."
+        ),
+    ],
+    bag: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A bag that the proof is to be about, every byte of it."),
+    ] = None,
+) -> Ending:
+    """Check a proof, offline: no home, no network, only the file and a public key.
+
+    Ends with 4 if the evidence is invalid, with 5 if it does not suffice.
+    """
+    session = session_of(context)
+    data = proofs.read(file)
+    keys = proofs.read_keys(log_key)
+    with session.progress() as progress:
+        verdict = session.library.check_proof(data, keys, bag=bag, progress=progress)
+        return give_verdicts(session, [verdict], failing=ExitCode.EVIDENCE_INVALID)

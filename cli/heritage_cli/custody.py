@@ -1,0 +1,63 @@
+"""What `ingest` and `adopt` share: who acted, and the receipt."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from heritage_cli import text
+from heritage_cli.escape import printable
+from heritage_cli.output import jsonable
+from heritage_cli.session import Ending
+
+if TYPE_CHECKING:
+    from heritage_cli.session import Session
+    from heritage_ledger.deposit.receipt import Receipt
+    from heritage_ledger.events.agents import Agent
+
+AGENT_VARIABLE: Final = "HERITAGE_AGENT"
+_IN_VERDICT: Final = (
+    "asset",
+    "version",
+    "title",
+    "package_cid",
+    "payload_cid",
+    "log_index",
+    "event_id",
+    "bag_path",
+    "files",
+    "size",
+    "shared",
+)
+
+
+def acting(named: str | None, origin: str) -> Agent | None:
+    """Return who acts: `--agent`, else HERITAGE_AGENT, else nobody but this software.
+
+    The login name is not taken: it says who owns a terminal, not who answers for a deposit.
+
+    Raises:
+        UsageError: the text names nobody (`agent-invalid`).
+    """
+    words = named or os.environ.get(AGENT_VARIABLE)
+    if not words:
+        return None
+    from heritage_ledger.deposit.naming import parse_agent  # noqa: PLC0415 - only where somebody is named
+
+    return parse_agent(words, origin)
+
+
+def give_receipt(session: Session, receipt: Receipt) -> Ending:
+    """Give the receipt, and return the ending that carries it."""
+    session.kept = (
+        f"version {receipt.version} of {receipt.asset} is recorded in log entry {receipt.log_index}"
+    )
+    session.clear()
+    output = session.output
+    if output.as_json:
+        for finding in receipt.findings:
+            output.line("finding", finding)
+    output.result("receipt", receipt, text.receipt_lines(receipt, output))
+    output.talk(f"next: heritage verify {printable(receipt.asset)}")
+    fields = {name: getattr(receipt, name) for name in _IN_VERDICT}
+    return Ending(fields=jsonable(fields) | {"findings": 0, "warnings": len(receipt.findings)})
