@@ -11,6 +11,7 @@ from typer.main import get_command
 from heritage_cli.commands import demo, deposits, fixity, home, log, proofs, reading
 from heritage_cli.group import Root
 from heritage_cli.output import prepare_streams
+from heritage_cli.results import give_version
 from heritage_cli.session import Ending, session_of
 from heritage_ledger.errors import UsageError
 
@@ -25,35 +26,24 @@ for part in (home, deposits, reading, fixity, proofs, log, demo):
     app.add_typer(part.app)
 
 
-def _print_version(context: typer.Context, value: bool) -> None:  # noqa: FBT001 - typer's signature
-    if not value:
-        return
-    from importlib.metadata import version  # noqa: PLC0415 - 20 ms, only here
-
-    number = version("heritage-ledger")
-    output = session_of(context).output
-    output.result("version", {"version": number}, [f"heritage-ledger {number}"])
-    if output.as_json:
-        output.line("verdict", {"outcome": "ok", "exit_code": 0, "version": number})
-    raise typer.Exit
-
-
 @app.callback()
 def heritage(
     context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - its callback does the work
-        bool, typer.Option("--version", callback=_print_version, help="Print the version.")
-    ] = False,
-) -> None:
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> Ending | None:
     """Bags, content addresses and a signed, append-only record for what institutions keep.
 
     Results go to stdout, talk and progress to stderr. Exit codes: 0 ok, 1 usage, 2 failed, 3 problems
     found, 4 evidence invalid, 5 evidence missing, 6 retry, 10 no home, 11 locked, 12 key or passphrase,
     13 disk, 130 interrupted.
     """
+    if version:
+        return give_version(session_of(context))
     if context.invoked_subcommand is None:
         session_of(context).output.complain(context.get_help().splitlines())
-        raise UsageError("usage", "a command is missing", advice="`heritage demo` shows what it is for")
+        raise UsageError("usage-error", "a command is missing", advice="`heritage demo` shows what it is for")
+    return None
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from heritage_cli.session import Ending
 if TYPE_CHECKING:
     from heritage_cli.session import Session
     from heritage_ledger.deposit.receipt import Receipt
-    from heritage_ledger.events.agents import Agent
 
 AGENT_VARIABLE: Final = "HERITAGE_AGENT"
 _IN_VERDICT: Final = (
@@ -31,20 +30,12 @@ _IN_VERDICT: Final = (
 )
 
 
-def acting(named: str | None, origin: str) -> Agent | None:
+def acting(named: str | None) -> str | None:
     """Return who acts: `--agent`, else HERITAGE_AGENT, else nobody but this software.
 
     The login name is not taken: it says who owns a terminal, not who answers for a deposit.
-
-    Raises:
-        UsageError: the text names nobody (`agent-invalid`).
     """
-    words = named or os.environ.get(AGENT_VARIABLE)
-    if not words:
-        return None
-    from heritage_ledger.deposit.naming import parse_agent  # noqa: PLC0415 - only where somebody is named
-
-    return parse_agent(words, origin)
+    return named if named is not None else os.environ.get(AGENT_VARIABLE) or None
 
 
 def give_receipt(session: Session, receipt: Receipt) -> Ending:

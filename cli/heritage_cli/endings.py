@@ -17,7 +17,7 @@ import typer
 from heritage_cli import text
 from heritage_cli.escape import printable
 from heritage_cli.session import Ending, Session, is_debugging
-from heritage_ledger.errors import ExitCode, Finding, HeritageError, Severity, UsageError
+from heritage_ledger.errors import DiskProblem, ExitCode, HeritageError, OperationFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ def failed(session: Session, error: HeritageError) -> Ending:
 
 def usage(session: Session, message: str, advice: str) -> int:
     """End a call that could not be understood."""
-    return finish(session, lambda: failed(session, UsageError("usage", message, advice=advice)))
+    return finish(session, lambda: failed(session, UsageError("usage-error", message, advice=advice)))
 
 
 def error_fields(error: HeritageError) -> dict[str, Any]:
@@ -79,12 +79,6 @@ def error_fields(error: HeritageError) -> dict[str, Any]:
         "rule": error.rule,
         "findings": len(error.findings),
     }
-
-
-def judged(findings: tuple[Finding, ...]) -> dict[str, int]:
-    """Count findings for a verdict line: errors and warnings."""
-    warnings = sum(finding.severity is Severity.WARNING for finding in findings)
-    return {"findings": len(findings) - warnings, "warnings": warnings}
 
 
 def _end(session: Session, ending: Ending) -> int:
@@ -112,34 +106,32 @@ def _reader_gone(session: Session) -> int:
     return int(ExitCode.FAILED)
 
 
-def _unexpected(session: Session, error: Exception) -> int:
-    if is_debugging():
-        traceback.print_exception(error)
-    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-    code = ExitCode.DISK if full else ExitCode.FAILED
-    advice = (
-        "make room; " + (session.kept or NOTHING_LEFT)
-        if full
-        else "this is a fault of this software: run again with HERITAGE_DEBUG=1 and report what it shows"
-    )
-    fields = {
-        "code": "internal-error",
-        "message": f"{type(error).__name__}: {error}",
-        "path": None,
-        "expected": None,
-        "found": None,
-        "advice": advice,
-        "rule": None,
-        "findings": 0,
-    }
-    session.output.complain(
-        [f"heritage: internal-error: {printable(str(fields['message']))}", f"  next      {advice}"]
-    )
+def _unexpected(session: Session, cause: Exception) -> int:
+    """End what nobody foresaw, and what the output could not take."""
+    ending = None
     try:
-        return _end(session, Ending(code, fields))
+        ending = failed(session, _foreign(session, cause))
+        return _end(session, ending)
     except OSError:
         _mute_stdout()
-        return int(code)
+        return int(ending.exit_code if ending else ExitCode.FAILED)
+
+
+def _foreign(session: Session, cause: Exception) -> HeritageError:
+    if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+        error: HeritageError = DiskProblem(
+            "output-full",
+            "there is no room for the output",
+            advice=f"make room; {session.kept or NOTHING_LEFT}",
+        )
+    else:
+        error = OperationFailed(
+            "internal-error",
+            f"{type(cause).__name__}: {cause}",
+            advice="a fault of this software: run again with HERITAGE_DEBUG=1 and report what it shows",
+        )
+    error.__cause__ = cause
+    return error
 
 
 def _mute_stdout() -> None:

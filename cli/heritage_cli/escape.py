@@ -17,7 +17,7 @@ def printable(text: str) -> str:
 
 
 def wellformed(text: str) -> str:
-    r"""Return `text` with the surrogates that stand for bytes written as `\xNN`: fit for strict JSON readers."""
+    r"""Return `text` with surrogates, which stand for bytes, as `\xNN`: fit for strict JSON readers."""
     try:
         text.encode()
     except UnicodeEncodeError:

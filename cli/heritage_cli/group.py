@@ -1,4 +1,4 @@
-"""Commands and groups of `heritage`: the options that all of them share, and the one way in which they end."""
+"""Commands and groups of `heritage`: the options that all share, and the one way in which they end."""
 
 from __future__ import annotations
 

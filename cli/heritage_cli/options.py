@@ -52,6 +52,7 @@ def _common(
             help="The ledger home; else HERITAGE_HOME, else the platform's data folder.",
         ),
     ] = None,
+    *,
     as_json: Annotated[
         bool,
         typer.Option(

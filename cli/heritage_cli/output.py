@@ -97,19 +97,20 @@ class Output:
 
 
 def jsonable(value: object) -> Any:
-    """Return `value` as JSON has it: dataclasses as objects, enums by their value, paths and bytes as text."""
-    if isinstance(value, str):
-        return wellformed(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Path):
-        return wellformed(str(value))
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, dict):
-        return {wellformed(str(name)): jsonable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [jsonable(item) for item in value]
-    if is_dataclass(value):
-        return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
-    return value
+    """Return `value` as JSON has it: dataclasses as objects, enums by value, paths and bytes as text."""
+    match value:
+        case Enum():
+            result: Any = value.value
+        case str() | Path():
+            result = wellformed(str(value))
+        case bytes():
+            result = value.decode("utf-8", "backslashreplace")
+        case dict():
+            result = {wellformed(str(name)): jsonable(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            result = [jsonable(item) for item in value]
+        case _ if is_dataclass(value):
+            result = {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            result = value
+    return result

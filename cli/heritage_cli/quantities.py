@@ -17,12 +17,10 @@ def size(number: int) -> str:
     """Bytes in the largest binary unit that leaves at least 1."""
     if number < _STEP:
         return f"{number} B"
-    value = float(number)
-    for unit in _UNITS:
-        value /= _STEP
-        if round(value, 1) < _STEP:
-            break
-    return f"{value:.1f} {unit}"
+    value, power = number / _STEP, 0
+    while round(value, 1) >= _STEP and power < len(_UNITS) - 1:
+        value, power = value / _STEP, power + 1
+    return f"{value:.1f} {_UNITS[power]}"
 
 
 def count(number: int, noun: str) -> str:

@@ -11,11 +11,12 @@ from heritage_cli.session import Ending
 from heritage_ledger.errors import ExitCode, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from heritage_cli.session import Session
     from heritage_ledger.errors import Finding
     from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict
+    from heritage_ledger.provenance.views import Rebuilt
 
 
 @dataclass(slots=True)
@@ -89,11 +90,12 @@ def _give(session: Session, verdict: Verdict) -> None:
     output.line("checked", about | {"package_cid": verdict.package_cid, "outcome": verdict.outcome})
 
 
-def give_stage(session: Session, stage: Stage, about: dict[str, object]) -> None:
+def give_stage(session: Session, stage: Stage, about: Mapping[str, object]) -> None:
     """Give one stage, and in JSON its findings after it, each with `about` so that a line stands alone."""
     output = session.output
     session.clear()
-    fields = about | {
+    fields = {
+        **about,
         "name": stage.name,
         "outcome": stage.outcome,
         "detail": stage.detail,
@@ -103,10 +105,34 @@ def give_stage(session: Session, stage: Stage, about: dict[str, object]) -> None
     output.result("stage", fields, text.stage_lines(stage, output))
     if output.as_json:
         for finding in stage.findings:
-            output.line("finding", about | {"stage": stage.name} | jsonable(finding))
+            output.line("finding", {**about, "stage": stage.name, **jsonable(finding)})
 
 
 def worst(*outcomes: Outcome) -> str:
     """Return the outcome that decides: fail before not checked before pass."""
     values = {outcome.value for outcome in outcomes}
     return next(word for word in ("fail", "not checked", "pass") if word in values)
+
+
+def give_version(session: Session) -> Ending:
+    """Give the version of this software."""
+    from importlib.metadata import version  # noqa: PLC0415 - 20 ms, only here
+
+    number = version("heritage-ledger")
+    session.output.result("version", {"version": number}, [f"heritage-ledger {number}"])
+    return Ending(fields={"version": number})
+
+
+def give_rebuilt(session: Session, rebuilt: Rebuilt) -> Ending:
+    """Give what an index rebuild made; what was wrong with bags or log makes it end with problems."""
+    session.clear()
+    output = session.output
+    tally = Tally()
+    tally.add("pass", rebuilt.findings)
+    for finding in rebuilt.findings:
+        output.result("finding", finding, text.finding_lines(finding, output))
+    fields = {"events": rebuilt.events, "packages": rebuilt.packages}
+    counts = quantities.count(rebuilt.events, "event"), quantities.count(rebuilt.packages, "package")
+    output.result("index", fields, [f"the index is made again: {', '.join(counts)}"])
+    code = ExitCode.PROBLEMS if tally.findings else ExitCode.OK
+    return Ending(code, fields | {"findings": tally.findings, "warnings": tally.warnings})

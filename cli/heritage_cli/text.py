@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import shlex
 from typing import TYPE_CHECKING, Final
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from heritage_ledger.deposit.receipt import Receipt
     from heritage_ledger.errors import Finding, HeritageError
     from heritage_ledger.fixity.verdict import Stage, Verdict
-    from heritage_ledger.ledger import AssetSummary, EventSummary, IndexCounts, Shown
-    from heritage_ledger.provenance.trace import TraceStep
+    from heritage_ledger.provenance.trace import EventSummary, TraceStep
+    from heritage_ledger.provenance.views import AssetSummary, FilePlace, PackageSummary, Shown
 
 _LABEL: Final = 12
 """Columns of a label."""
-NARROW: Final = 80
-"""Terminals with fewer columns get one fact a line."""
+_EVERY_EVENT: Final = {"Activity", "Event"}
+"""Types that every event has; the one beside them says what happened."""
 
 
 def facts(pairs: Iterable[tuple[str, object]], *, indent: str = "") -> Iterator[str]:
@@ -115,7 +115,8 @@ def stage_lines(stage: Stage, output: Output) -> Iterator[str]:
     """Yield one stage: `pass`, `FAIL` or `not checked`, why, and every finding."""
     word = said(stage.outcome.value)
     detail = printable(stage.detail) if stage.detail else ""
-    yield f"  {printable(stage.name):<{_LABEL}} {output.paint(word, word)}{' ' * (12 - len(word))}{detail}".rstrip()
+    gap = " " * (_LABEL - len(word))
+    yield f"  {printable(stage.name):<{_LABEL}} {output.paint(word, word)}{gap}{detail}".rstrip()
     for finding in stage.findings:
         yield from finding_lines(finding, output, indent="      ")
 
@@ -145,53 +146,85 @@ def event_lines(event: EventSummary, output: Output) -> Iterator[str]:
     yield from row(_event_parts(event), output.width)
 
 
-def _event_parts(event: EventSummary | TraceStep) -> tuple[str | None, ...]:
-    return (
-        f"{event.log_index:>6}",
-        event.created,
-        " ".join(event.types),
-        event.asset and f"{event.asset}" + (f" v{event.version}" if event.version else ""),
-        event.outcome,
-        "by " + ", ".join(event.agents) if event.agents else None,
-    )
+def _event_parts(event: EventSummary) -> tuple[str | None, ...]:
+    package = None if event.asset is None else event.asset
+    if package is not None and event.version is not None:
+        package = f"{package} v{event.version}"
+    kind = next((name for name in event.types if name not in _EVERY_EVENT), " ".join(event.types))
+    outcome = None if event.outcome in {None, "success"} else event.outcome
+    return (f"{event.log_index:>6}", event.created, kind, package, outcome, f"by {event.agent}")
 
 
 def step_lines(step: TraceStep, output: Output) -> Iterator[str]:
     """Yield one step of a trace with its evidence and every finding."""
-    yield from row(_event_parts(step), output.width)
+    yield from row(_event_parts(step.event), output.width)
     words = [
         f"{name} {output.paint(said(outcome.value), said(outcome.value))}"
         for name, outcome in (("signature", step.signature), ("inclusion", step.inclusion))
     ]
     yield " " * 8 + ", ".join(words)
-    yield from facts((("file", step.path), ("package", step.package_cid)), indent=" " * 8)
+    pairs = [("file", path) for path in step.paths]
+    yield from facts((*pairs, ("package", step.event.package_cid)), indent=" " * 8)
     for finding in step.findings:
         yield from finding_lines(finding, output, indent=" " * 8)
 
 
 def shown_lines(shown: Shown) -> Iterator[str]:
     """Yield what is known of one thing."""
-    for field in dataclasses.fields(shown):
-        yield from _value_lines(field.name.replace("_", " "), getattr(shown, field.name))
+    if shown.event is not None:
+        yield from _event_facts(shown.event)
+    if shown.document is not None:
+        yield from json.dumps(json.loads(shown.document), indent=1).splitlines()
+    if shown.kind == "asset":
+        yield from facts((("asset", shown.packages[0].asset), ("title", shown.title)))
+    for package in shown.packages:
+        yield from _package_facts(package)
+    for place in shown.files:
+        yield from _place_facts(place)
+    if shown.more:
+        yield "and in more places than are shown here"
 
 
-def _value_lines(label: str, value: object) -> Iterator[str]:
-    if isinstance(value, tuple | list):
-        for item in value:
-            yield from _value_lines(label, item)
-    elif dataclasses.is_dataclass(value):
-        yield f"{label}:"
-        for field in dataclasses.fields(value):
-            for line in _value_lines(field.name.replace("_", " "), getattr(value, field.name)):
-                yield f"  {line}"
-    else:
-        yield from facts(((label, value.decode() if isinstance(value, bytes) else value),))
+def _event_facts(event: EventSummary) -> Iterator[str]:
+    yield from facts(
+        (
+            ("event", event.event_id),
+            ("log entry", event.log_index),
+            ("type", " ".join(event.types)),
+            ("signed", event.created),
+            ("by", event.agent),
+            ("outcome", event.outcome),
+            ("asset", event.asset),
+            ("version", event.version),
+            ("package", event.package_cid),
+        )
+    )
 
 
-def counts_lines(counts: IndexCounts) -> Iterator[str]:
-    """Yield what a rebuilt index holds."""
-    parts = (("event", counts.events), ("package", counts.packages), ("file", counts.files))
-    yield "the index is made again: " + ", ".join(quantities.count(number, noun) for noun, number in parts)
+def _package_facts(package: PackageSummary) -> Iterator[str]:
+    yield from facts(
+        (
+            ("version", f"{package.version} of {package.asset}"),
+            ("files", f"{quantities.count(package.files, 'file')}, {quantities.size(package.size)}"),
+            ("bag", f"{package.folder} (BagIt {package.bagit_version}, {package.kind})"),
+            ("payload", package.payload_cid),
+            ("package", package.package_cid),
+            ("log entry", package.log_index),
+        )
+    )
+
+
+def _place_facts(place: FilePlace) -> Iterator[str]:
+    package = place.package
+    yield from facts(
+        (
+            ("file", place.path),
+            ("in", f"version {package.version} of {package.asset}, log entry {package.log_index}"),
+            ("size", quantities.size(place.size)),
+            ("address", place.cid),
+            ("on disk", package.folder / place.path),
+        )
+    )
 
 
 def quoted(text: str) -> str:

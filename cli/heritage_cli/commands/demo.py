@@ -13,6 +13,7 @@ app = typer.Typer()
 @command(app, "demo", "heritage demo", "heritage demo --keep")
 def demo(
     context: typer.Context,
+    *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the files for a look around.")] = False,
 ) -> Ending:
     """Take a few real files through everything in a folder of its own, and tell what it proved."""

@@ -24,6 +24,7 @@ _AGENT_HELP = "Who acts: Name or Name <URI>; else HERITAGE_AGENT, else this soft
 def ingest(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of files, or one file.")],
+    *,
     asset: Annotated[
         str | None, typer.Option(metavar="URI", help="What this is a version of; else a new urn:uuid.")
     ] = None,
@@ -54,11 +55,11 @@ def ingest(
             source,
             asset=asset,
             title=title,
-            agent=acting(agent, ledger.origin),
+            agent=acting(agent),
             metadata=metadata,
             move=move,
             skip_junk=skip_junk,
-            algorithms=tuple(dict.fromkeys(("sha512", *(algorithm or ())))),
+            algorithms=("sha512", *(algorithm or ())),
             progress=progress,
         )
     return give_receipt(session, receipt)
@@ -73,6 +74,7 @@ def ingest(
 def adopt(
     context: typer.Context,
     bag: Annotated[Path, typer.Argument(metavar="BAG", help="A bag: a folder, tar, tar.gz or zip.")],
+    *,
     asset: Annotated[
         str | None, typer.Option(metavar="URI", help="What this is a version of; else what the bag says.")
     ] = None,
@@ -84,7 +86,5 @@ def adopt(
     """Take in a bag made elsewhere, after checking all of it, without changing a byte."""
     session = session_of(context)
     with session.ledger() as ledger, session.progress() as progress:
-        receipt = ledger.adopt(
-            bag, asset=asset, title=title, agent=acting(agent, ledger.origin), progress=progress
-        )
+        receipt = ledger.adopt(bag, asset=asset, title=title, agent=acting(agent), progress=progress)
     return give_receipt(session, receipt)

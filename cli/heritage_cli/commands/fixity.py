@@ -26,6 +26,7 @@ def verify(
     assets: Annotated[
         list[str] | None, typer.Argument(metavar="[ASSET]...", help="Only these; else everything.")
     ] = None,
+    *,
     deep: Annotated[
         bool, typer.Option("--deep", help="Use no index, and check log, keys and index too.")
     ] = False,
@@ -40,7 +41,9 @@ def verify(
     session = session_of(context)
     if bag is not None:
         if deep or assets:
-            raise UsageError("usage", "--bag stands alone", expected="--bag PATH, without assets or --deep")
+            raise UsageError(
+                "usage-error", "--bag stands alone", expected="--bag PATH, without assets or --deep"
+            )
         with session.progress() as progress:
             verdict = session.library.verify_bag(bag, progress=progress)
             return give_verdicts(session, [verdict], failing=ExitCode.PROBLEMS)

@@ -30,6 +30,7 @@ UNSEALED = Finding(
 )
 def init(
     context: typer.Context,
+    *,
     institution: Annotated[str, typer.Option(metavar="NAME", help="The legal body that keeps the ledger.")],
     origin: Annotated[
         str, typer.Option(metavar="DOMAIN/NAME/EPOCH", help="The log's name for good; never use one twice.")
@@ -76,7 +77,5 @@ def rebuild(context: typer.Context) -> Ending:
     """Make every row of the index again from bags and log."""
     session = session_of(context)
     with session.ledger() as ledger, session.progress() as progress:
-        counts = ledger.rebuild_index(progress)
-    session.clear()
-    session.output.result("index", counts, text.counts_lines(counts))
-    return Ending(fields=jsonable(counts))
+        rebuilt = ledger.rebuild_index(progress=progress)
+    return results.give_rebuilt(session, rebuilt)

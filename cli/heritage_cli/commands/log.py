@@ -2,7 +2,7 @@
 
 import typer
 
-from heritage_cli import text
+from heritage_cli.escape import printable
 from heritage_cli.group import Group, command
 from heritage_cli.results import give_verdicts
 from heritage_cli.session import Ending, session_of
@@ -18,7 +18,8 @@ def checkpoint(context: typer.Context) -> Ending:
     """Print the log's checkpoint: its signed size and root, to be kept by others."""
     session = session_of(context)
     with session.ledger() as ledger:
-        note, size = ledger.checkpoint(), ledger.size
+        note = ledger.checkpoint()
+    size = int(note.split(b"\n")[1])
     session.output.result("checkpoint", {"checkpoint": note, "size": size}, note.decode().splitlines())
     return Ending(fields={"size": size})
 
@@ -30,7 +31,7 @@ def key(context: typer.Context) -> Ending:
     with session.ledger() as ledger:
         keys = ledger.log_keys()
     for item in keys:
-        session.output.result("key", item, [text.printable(item.vkey)])
+        session.output.result("key", item, [printable(item.vkey)])
     return Ending(fields={"keys": len(keys)})
 
 
@@ -39,5 +40,5 @@ def verify(context: typer.Context) -> Ending:
     """Check the whole log: every entry, tile and signature, and that the head fits."""
     session = session_of(context)
     with session.ledger() as ledger, session.progress() as progress:
-        verdict = ledger.verify_log(progress)
+        verdict = ledger.verify_log(progress=progress)
     return give_verdicts(session, [verdict], failing=ExitCode.PROBLEMS)

@@ -26,16 +26,20 @@ def prove(
         str,
         typer.Argument(metavar="EVENT|ASSET", help="An event's id or log entry; an asset's latest event."),
     ],
+    *,
     target: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the proof; - for stdout.")
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    tlog_proof: Annotated[
+        bool, typer.Option("--tlog-proof", help="Only the C2SP tlog-proof, for other people's verifiers.")
+    ] = False,
 ) -> Ending:
     """Write a proof: all the evidence for one event, in one file that is checked offline."""
     session = session_of(context)
     output = session.output
     with session.ledger() as ledger:
-        data = ledger.prove(what)
+        data = ledger.prove(what, form="tlog-proof" if tlog_proof else "heritage")
         vkey = ledger.log_keys()[0].vkey
     if str(target) == "-":
         proofs.give(output, data)
@@ -43,7 +47,8 @@ def prove(
         proofs.write(target, data, force=force)
         facts = {"path": target, "size": len(data)}
         output.result("proof", facts, text.facts([("proof", target), ("size", f"{len(data)} bytes")]))
-        output.talk(f"next: heritage check {text.quoted(str(target))} --log-key {vkey}")
+        if not tlog_proof:
+            output.talk(f"next: heritage check {text.quoted(str(target))} --log-key {vkey}")
     return Ending(fields={"path": str(target), "size": len(data)})
 
 
@@ -56,6 +61,7 @@ def prove(
 def check(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A proof file; - for stdin.")],
+    *,
     log_key: Annotated[
         list[str],
         typer.Option(

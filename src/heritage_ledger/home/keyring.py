@@ -11,7 +11,7 @@ The successors are not needed until keys change; they are best kept away from th
 from __future__ import annotations
 
 import secrets
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +46,8 @@ _SIGNERS: Final[dict[str, type[Ed25519Signer | MLDSA44Signer]]] = {
     LOG_MLDSA44: MLDSA44Signer,
 }
 _MAX_KEY_FILE: Final = 16_384
+_DERIVING: Final = threading.Lock()
+"""Two Argon2id derivations at once can wait for each other for ever in OpenSSL's thread pool (measured)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,8 @@ def open_keys(home: Home, passphrase: Callable[[], bytes] | bytes | None) -> Key
     sealed = any(parse_key_header(data).sealed for data in files)
     word = passphrase() if sealed and callable(passphrase) else passphrase
     word = None if callable(word) else word
-    with ThreadPoolExecutor(len(files)) as pool:
-        opened = list(pool.map(lambda data: open_key(data, word), files))
+    with _DERIVING:
+        opened = [open_key(data, word) for data in files]
     for name, key in zip(CURRENT, opened, strict=True):
         _check_identity(name, key)
     return _keyring([key.secret for key in opened])

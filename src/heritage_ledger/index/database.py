@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -22,7 +23,7 @@ from heritage_ledger.home.state import open_engine, sql_errors
 from heritage_ledger.index.tables import INDEX_VERSION, META, METADATA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from sqlalchemy import Connection, Engine, Row, Select
@@ -32,7 +33,6 @@ STREAM_ROWS: Final = 1_000
 """Rows fetched at a time by a query that streams."""
 _REBUILD: Final = "run `heritage index rebuild`: it is made again from bags and log, and nothing is lost"
 _PRAGMAS: Final = (
-    "journal_mode=WAL",
     "synchronous=NORMAL",  # a power cut may take the last rows back; the index then says so and absorbs again
     "cache_size=-65536",  # KiB: random keys of a million files stay in memory while they are added
     "cell_size_check=ON",
@@ -181,7 +181,7 @@ def open_database(target: Path | str, origin: str) -> Database:
         DiskProblem: it cannot be opened or made.
     """
     is_url = isinstance(target, str) and "://" in target
-    database = _open_url(str(target)) if is_url else _open_file(Path(target))
+    database = _open_url(str(target), origin) if is_url else _open_file(Path(target), origin)
     try:
         _prepare(database, origin)
     except BaseException:
@@ -190,7 +190,7 @@ def open_database(target: Path | str, origin: str) -> Database:
     return database
 
 
-def _open_url(text: str) -> Database:
+def _open_url(text: str, origin: str) -> Database:
     """SQLite is reached through Python's own driver alone: its pragmas and errors are those known here."""
     try:
         url = make_url(text)
@@ -201,7 +201,7 @@ def _open_url(text: str) -> Database:
         raise _bad_url(type(error).__name__) from error
     if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
         raise _bad_url(url.drivername)
-    return _open_file(Path(url.database or ""))
+    return _open_file(Path(url.database or ""), origin)
 
 
 def _bad_url(found: str) -> UsageError:
@@ -213,25 +213,51 @@ def _bad_url(found: str) -> UsageError:
     )
 
 
-def _open_file(path: Path) -> Database:
+def _open_file(path: Path, origin: str) -> Database:
     if not path.name:
-        raise UsageError("index-url", "the index needs the path of a file", expected="a path")
+        raise _bad_url("no path")
     with writing(path):
         if not path.exists():
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, SECRET_FILE))
-    return Database(open_engine(path, _PRAGMAS, poolclass=QueuePool), str(path))
+            _make_file(path, origin)
+    return _over_file(path, _PRAGMAS)
+
+
+def _over_file(path: Path, pragmas: Sequence[str]) -> Database:
+    return Database(open_engine(path, pragmas, poolclass=QueuePool), str(path))
+
+
+def _make_file(path: Path, origin: str) -> None:
+    """Make the tables aside and link the file into place: of several processes at once one is the maker."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_FILE))
+        # the mode stays in the file; switching it while others open the file would be refused
+        database = _over_file(temporary, (*_PRAGMAS, "journal_mode=WAL"))
+        try:
+            _make_tables(database, origin)
+        finally:
+            database.close()
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        for place in (temporary, *sidecars(temporary)):
+            place.unlink(missing_ok=True)
+
+
+def _make_tables(database: Database, origin: str) -> None:
+    with database.writing() as connection:
+        METADATA.create_all(connection)
+        if connection.execute(select(META.c.id)).one_or_none() is None:
+            connection.execute(
+                insert(META), {"id": 1, "version": INDEX_VERSION, "origin": origin, "absorbed": 0}
+            )
 
 
 def _prepare(database: Database, origin: str) -> None:
     with database.reading() as connection:
         present = inspect(connection).has_table(META.name)
     if not present:
-        with database.writing() as connection:
-            METADATA.create_all(connection)
-            if connection.execute(select(META.c.id)).one_or_none() is None:
-                connection.execute(
-                    insert(META), {"id": 1, "version": INDEX_VERSION, "origin": origin, "absorbed": 0}
-                )
+        _make_tables(database, origin)
     with database.reading() as connection:
         row = connection.execute(select(META)).one_or_none()
     if row is None:

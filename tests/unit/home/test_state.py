@@ -59,6 +59,21 @@ def at_size(path: Path, size: int) -> None:
             made.swap_head(OWN, 0, head(size))
 
 
+def test_the_digests_of_the_worked_example():
+    """`specs/index.md`, "Worked example"."""
+    digest = row_digest(OWN, 0, hashlib.sha256().digest(), b"checkpoint\n")
+    assert digest.hex() == "89b4da46787ee1a966a8fdadb24795198d3cfc81e349c3237420c4e68a1e99e5"
+    seal = Seal(1).with_row(digest)
+    assert (seal.heads, seal.mix) == (1, digest)
+    assert seal.digest().hex() == "2464d47862b84259a69c1fae3a192597f6222a223f1c575fc37438587ee5683a"
+
+
+def test_no_part_of_a_row_can_pass_for_another():
+    assert (
+        row_digest("ab", 1, b"c", b"d") != row_digest("a", 1, b"bc", b"d") != row_digest("a", 1, b"b", b"cd")
+    )
+
+
 def test_a_missing_file_is_refused_and_none_is_made(path):
     with pytest.raises(EvidenceMissing) as refused:
         StateStore.open(path)

@@ -21,6 +21,7 @@ from heritage_ledger.index.database import erase
 from heritage_ledger.index.rows import AssetRow, EventRow, PackageRow
 from heritage_ledger.index.store import MAX_CANDIDATES, MAX_REFERENCES, Index, IndexStale
 from heritage_ledger.index.tables import METADATA
+from heritage_testkit.dying import Child
 
 ORIGIN = "museum.example/ledger/1"
 SCAN = "https://museum.example/object/1887.12"
@@ -454,6 +455,21 @@ def test_an_index_stays_when_it_is_opened_again(path):
         assert index.rows_digest() == before
     with Index.open(f"sqlite:///{path}", origin=ORIGIN) as index:
         assert index.rows_digest() == before
+
+
+def test_of_many_processes_that_open_a_new_index_one_makes_it(path):
+    children = [Child(lambda _: Index.open(path, origin=ORIGIN).close()) for _ in range(8)]
+    assert [child.wait()[0] for child in children] == [0] * 8
+    with Index.open(path, origin=ORIGIN) as index:
+        assert index.absorbed() == 0
+    assert [entry.name for entry in path.parent.iterdir()] == ["index.db"]
+
+
+def test_an_empty_file_becomes_an_index(path):
+    path.touch()
+    with Index.open(path, origin=ORIGIN) as index:
+        filled(index)
+        assert index.absorbed() == 4
 
 
 def test_the_index_of_another_log_is_refused(index, path):
