@@ -53,8 +53,7 @@ def test_the_walk_is_what_happens(tmp_path):
                 cwd=tmp_path,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 text=True,
                 check=False,
             )

@@ -8,16 +8,17 @@ every file is written by this module.
 from __future__ import annotations
 
 import contextlib
-import lzma
+import gzip
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final, NoReturn
 
-from heritage_ledger.bags.names import is_safe
+from heritage_ledger.bags.names import MAX_NAME_BYTES, check_path, show_path
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed
 from heritage_ledger.home.durable import write_all, writing
 
@@ -29,6 +30,29 @@ _PIECE: Final = 1 << 20
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _ENCRYPTED: Final = 0x1
+MAX_HEADER: Final = 1 << 20
+"""Bytes that a tar may spend between two files' contents: long names and attributes, which tarfile reads
+whole into memory."""
+MAX_DIRECTORY: Final = 256 << 20
+"""Bytes of a zip's directory, which zipfile keeps in memory whole (some two million names)."""
+_ZIP_END: Final = struct.Struct("<4s4H2LH")
+_ZIP64_END: Final = struct.Struct("<4sQ2H2L4Q")
+_ZIP64_POINTER: Final = 20
+_ZIP_TAIL: Final = 65_535 + _ZIP_END.size + _ZIP64_POINTER + _ZIP64_END.size
+_DAMAGE: Final = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    OSError,
+)
+"""What the libraries raise for bytes that are no archive; gzip and tarfile raise a bare OSError too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +75,14 @@ DEFAULT_LIMITS: Final = Limits()
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether `path` is a file that looks like tar, tar.gz or zip."""
+    """Say whether `path` is a file that looks like tar, tar.gz or zip.
+
+    Raises:
+        OperationFailed: it is a file that cannot be read (`archive-unreadable`).
+    """
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with _opened(path) as file:
         start = file.read(512)
     return start[:2] == _GZIP or start[:4] in _ZIP or start[257:262] == b"ustar"
 
@@ -67,26 +95,42 @@ def extract(archive: Path, target: Path, *, limits: Limits = DEFAULT_LIMITS) -> 
 
     Raises:
         EvidenceInvalid: the archive is damaged or holds what no bag may hold (`archive-…`).
-        OperationFailed: it cannot be read, or holds no bag.
+        OperationFailed: it cannot be read (`archive-unreadable`), or holds no bag (`not-a-bag`).
         DiskProblem: what comes out cannot be written.
     """
-    unpack = _Unpack(target, limits, max(archive.stat().st_size, 1))
-    try:
-        with archive.open("rb") as file:
+    with _opened(archive) as file:
+        try:
             start = file.read(4)
+            unpack = _Unpack(target, limits, max(file.seek(0, os.SEEK_END), 1))
             file.seek(0)
             if start in _ZIP:
                 unpack.all(_zip_entries(file))
+            elif start[:2] == _GZIP:
+                with gzip.GzipFile(fileobj=file) as unzipped:
+                    unpack.all(_tar_entries(unzipped))
             else:
-                unpack.all(_tar_entries(file, compressed=start[:2] == _GZIP))
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
-        raise _damaged(archive, str(error)) from error
-    except (NotImplementedError, RuntimeError) as error:
-        _refuse("a way of packing that is not read here", str(archive), str(error)[:120])
-    except OSError as error:
-        # gzip raises a bare OSError for a wrong checksum
-        raise _damaged(archive, str(error)) from error
+                unpack.all(_tar_entries(file))
+        except _DAMAGE as error:
+            raise _damaged(archive, str(error)) from error
+        except (NotImplementedError, RuntimeError) as error:
+            _refuse("a way of packing that is not read here", str(archive), str(error)[:120])
     return _bag_root(archive, target)
+
+
+@contextlib.contextmanager
+def _opened(archive: Path) -> Iterator[IO[bytes]]:
+    try:
+        file = archive.open("rb")
+    except OSError as error:
+        raise OperationFailed(
+            "archive-unreadable",
+            "the archive cannot be opened",
+            path=show_path(str(archive)),
+            found=error.strerror,
+            advice="check owner and permissions",
+        ) from error
+    with file:
+        yield file
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +140,39 @@ class _Entry:
     file: IO[bytes] | None
 
 
-def _tar_entries(file: IO[bytes], *, compressed: bool) -> Iterator[_Entry]:
-    with tarfile.open(fileobj=file, mode="r|gz" if compressed else "r|") as tar:
-        for member in tar:
+class _Headers:
+    """The bytes of a tar as tarfile sees them, with an allowance for what it reads between contents."""
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
+        self._file = file
+        self._left: int | None = None
+
+    def read(self, size: int) -> bytes:
+        piece = self._file.read(size)
+        if self._left is not None:
+            self._left -= len(piece)
+            if self._left < 0:
+                _refuse("the header of a file is too long", "", f"more than {MAX_HEADER} bytes")
+        return piece
+
+    @contextlib.contextmanager
+    def limited(self) -> Iterator[None]:
+        self._left = MAX_HEADER
+        yield
+        self._left = None
+
+
+def _tar_entries(file: IO[bytes] | gzip.GzipFile) -> Iterator[_Entry]:
+    headers = _Headers(file)
+    with headers.limited():
+        tar = tarfile.open(fileobj=headers, mode="r|")  # type: ignore[call-overload]  # noqa: SIM115 - below
+    with tar:
+        while True:
+            with headers.limited():
+                member = tar.next()
+            if member is None:
+                return
+            tar.members = []  # it would keep every header in memory
             if member.isdir():
                 yield _Entry(member.name, is_folder=True, file=None)
                 continue
@@ -108,18 +182,49 @@ def _tar_entries(file: IO[bytes], *, compressed: bool) -> Iterator[_Entry]:
 
 
 def _zip_entries(file: IO[bytes]) -> Iterator[_Entry]:
+    _check_directory(file)
     with zipfile.ZipFile(file) as packed:
         for info in packed.infolist():
-            mode = info.external_attr >> 16
+            # the name as it stands there: zipfile cuts its own at a NUL
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in {0, stat.S_IFDIR if info.is_dir() else stat.S_IFREG}:
+                _refuse("only plain files and folders may be in it", info.orig_filename, _zip_kind(info))
             if info.is_dir():
-                yield _Entry(info.filename, is_folder=True, file=None)
+                yield _Entry(info.orig_filename, is_folder=True, file=None)
                 continue
-            if mode and stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
-                _refuse("only plain files and folders may be in it", info.filename, stat.filemode(mode))
             if info.flag_bits & _ENCRYPTED:
-                _refuse("it is encrypted", info.filename, "an encrypted file")
+                _refuse("it is encrypted", info.orig_filename, "an encrypted file")
+            if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                _refuse(
+                    "a way of packing that is not read here",
+                    info.orig_filename,
+                    f"method {info.compress_type}",
+                )
             with packed.open(info) as content:
-                yield _Entry(info.filename, is_folder=False, file=content)
+                yield _Entry(info.orig_filename, is_folder=False, file=content)
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Refuse a zip whose directory would fill the memory, before zipfile reads it."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _ZIP_TAIL))
+    tail = file.read()
+    file.seek(0)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + _ZIP_END.size:
+        raise zipfile.BadZipFile("it has no directory at its end")
+    length = _ZIP_END.unpack_from(tail, at)[5]
+    if tail[max(at - _ZIP64_POINTER, 0) :].startswith(b"PK\x06\x07"):
+        start = at - _ZIP64_POINTER - _ZIP64_END.size
+        if start < 0 or not tail.startswith(b"PK\x06\x06", start):
+            raise zipfile.BadZipFile("its long directory is not where it should be")
+        length = _ZIP64_END.unpack_from(tail, start)[8]
+    if length > MAX_DIRECTORY:
+        _refuse("its directory is too long", "", f"{length} bytes, {MAX_DIRECTORY} are read")
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> str:
+    return f"an entry of mode {stat.filemode(info.external_attr >> 16)}"
 
 
 def _tar_kind(member: tarfile.TarInfo) -> str:
@@ -157,15 +262,22 @@ class _Unpack:
         if plain in {"", "."}:
             return None
         encoded = plain.encode("utf-8", "surrogateescape")
-        if not is_safe(plain) or "\\" in plain:
-            _refuse("a path that leads out of the bag", name, "an unsafe path")
         if len(encoded) > self.limits.path or plain.count("/") >= self.limits.depth:
             self._too_large(f"a path of {len(encoded)} bytes, {plain.count('/')} folders deep")
+        try:
+            check_path(plain)
+        except EvidenceInvalid as error:
+            _refuse("a path that leads out of the bag", name, error.found or "")
+        if "\\" in plain:
+            _refuse("a path with a backslash, which some systems take as a separator", name, "a backslash")
+        if any(len(part) > MAX_NAME_BYTES for part in encoded.split(b"/")):
+            _refuse("a name that no file system takes", name, f"more than {MAX_NAME_BYTES} bytes")
         return plain
 
     def _folder(self, path: Path, name: str) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        if not path.is_dir():
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
             _refuse("one path stands for a file and a folder", name, "a folder")
 
     def _file(self, path: Path, name: str, content: IO[bytes]) -> None:
@@ -217,8 +329,9 @@ def _bag_root(archive: Path, target: Path) -> Path:
     raise OperationFailed(
         "not-a-bag",
         "there is no bag in the archive",
-        path=str(archive),
+        path=show_path(str(archive)),
         expected="one folder, or bagit.txt beside data/",
+        found="neither",
         advice="unpack it and look; a folder of files is taken in by `heritage ingest`",
     )
 
@@ -227,8 +340,8 @@ def _damaged(archive: Path, found: str) -> EvidenceInvalid:
     return EvidenceInvalid(
         "archive-damaged",
         "the archive cannot be read to its end",
-        path=str(archive),
-        found=found[:160],
+        path=show_path(str(archive)),
+        found=show_path(found)[:160],
         advice="ask for the archive again",
     )
 
@@ -237,7 +350,7 @@ def _refuse(message: str, path: str, found: str) -> NoReturn:
     raise EvidenceInvalid(
         "archive-refused",
         f"the archive is refused: {message}",
-        path=path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:200],
+        path=show_path(path)[:200] or None,
         found=found,
         advice="ask for the bag in a plain archive, or unpack it yourself and adopt the folder",
     )

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.bags.names import ENCODED_FROM, Version, decode_path, is_safe
-from heritage_ledger.errors import Finding, Severity
+from heritage_ledger.bags.names import ENCODED_FROM, Version, check_path, decode_path, show_path
+from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_NAME: Final = re.compile(r"(tag)?manifest-([A-Za-z0-9-]+)\.txt")
+_NAME: Final = re.compile(r"(tag)?manifest-([A-Za-z0-9_-]+)\.txt")
 _LINE: Final = re.compile(r"([0-9A-Fa-f]+)[ \t]+(.+)", re.DOTALL)
-_PLAIN: Final = re.compile(r"(?!\.)[^%*~\\/]+(?:/(?!\.)[^%\\/]+)*")
+_PLAIN: Final = re.compile(r"(?!\.)[^%*~\\/:\0]+(?:/(?!\.)[^%\\/\0]+)*")
+"""Paths that need no second look: no escape, no `*`, no part that begins with a dot."""
 _LENGTHS: Final = {
     "md5": 16,
     "sha1": 20,
@@ -37,12 +38,16 @@ _LENGTHS: Final = {
 _RULE: Final = "RFC 8493 §2.1.3"
 MAX_FINDINGS: Final = 1_000
 """Findings kept of one manifest; a file that is no manifest would give one for each line."""
+MAX_ENTRIES: Final = 10_000_000
+"""Entries of one manifest: what is kept in memory of it (about 130 bytes each)."""
 
 
 def parse_manifest_name(name: str) -> tuple[bool, str] | None:
     """Return (is a tag manifest, algorithm) for the name of a manifest, None for any other name."""
     match = _NAME.fullmatch(name)
-    return None if match is None else (match[1] is not None, match[2].lower().replace("-", ""))
+    if match is None:
+        return None
+    return match[1] is not None, match[2].lower().replace("-", "").replace("_", "")
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class Manifest:
     findings: list[Finding] = field(default_factory=list)
     _rows: list[bytes] = field(default_factory=list)
     _met: bytearray = field(default_factory=bytearray)
+    _cut: int = 0
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -108,11 +114,26 @@ class Manifest:
             previous = key
         self._rows = kept
         self._met = bytearray(len(kept))
+        if self._cut:
+            self.findings.append(
+                Finding(
+                    "findings-cut",
+                    "more problems than are listed",
+                    self.name,
+                    found=f"{self._cut} more",
+                    advice="mend what is listed and check again",
+                    severity=Severity.WARNING,
+                )
+            )
 
     def note(self, finding: Finding) -> None:
-        """Keep a finding about the manifest, up to `MAX_FINDINGS`."""
+        """Keep a finding about the manifest, up to `MAX_FINDINGS`; an error is never lost to warnings."""
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
+            return
+        self._cut += 1
+        if finding.severity is Severity.ERROR:
+            self.findings[-1] = finding
 
 
 def _key(path: str) -> bytes:
@@ -129,6 +150,9 @@ def parse_manifest(lines: Iterable[str], name: str, version: Version) -> Manifes
     manifest = Manifest(name, kind[1], kind[0])
     length = _LENGTHS.get(manifest.algorithm)
     for number, line in enumerate(lines, 1):
+        if number > MAX_ENTRIES:
+            manifest.note(_too_long(name))
+            break
         text = line.rstrip("\r\n")
         match = _LINE.fullmatch(text)
         if match is None:
@@ -156,6 +180,7 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
                 "a `*` before the path, as md5sum writes it",
                 manifest.name,
                 found=ascii(written)[:200],
+                advice="ask for a manifest without it; strict readers refuse this one",
                 rule="RFC 8493 §6.1.1",
                 severity=Severity.WARNING,
             )
@@ -169,7 +194,8 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
                 "the path begins with `./`",
                 manifest.name,
                 expected="a path relative to the bag, as in data/file",
-                found=written[:200],
+                found=ascii(written)[:200],
+                advice="ask for a manifest without it",
                 rule=_RULE,
                 severity=severity,
             )
@@ -183,39 +209,38 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
                 "a `%` that is not written as `%25`; the name is taken as it stands",
                 manifest.name,
                 found=ascii(written)[:200],
+                advice="ask for a manifest that writes `%` as `%25`; other readers may look for another name",
                 rule=_RULE,
                 severity=Severity.WARNING,
             )
         )
-    if not is_safe(path):
-        manifest.note(
-            Finding(
-                "path-unsafe",
-                "the manifest names a path outside of the bag, or one that is not plain",
-                manifest.name,
-                expected="a path within the bag",
-                found=ascii(written)[:200],
-                advice="do not unpack or copy this bag by its manifest; ask for a right one",
-                rule="RFC 8493 §5.1.3",
-            )
-        )
+    try:
+        check_path(path)
+    except EvidenceInvalid as error:
+        manifest.note(replace(error.finding, path=manifest.name))
         return None
     return path
 
 
 def _is_in_place(manifest: Manifest, path: str, version: Version) -> bool:
     is_payload = path.startswith("data/")
-    if is_payload != manifest.is_tag:
+    is_nested = manifest.is_tag and path.startswith("tagmanifest-")
+    if is_payload != manifest.is_tag and not is_nested:
         return True
+    if not manifest.is_tag:
+        message, expected = "a payload manifest lists a tag file", "paths below data/ only"
+    elif is_nested:
+        message, expected = "a tag manifest lists a tag manifest", "the other tag files"
+    else:
+        message, expected = "a tag manifest lists a payload file", "no path below data/"
     manifest.note(
         Finding(
             "manifest-place",
-            "a tag manifest lists a payload file"
-            if manifest.is_tag
-            else "a payload manifest lists a tag file",
+            message,
             manifest.name,
-            expected="no path below data/" if manifest.is_tag else "paths below data/ only",
-            found=path[:200],
+            expected=expected,
+            found=show_path(path)[:200],
+            advice="ask whoever made the bag for a right one",
             rule="RFC 8493 §2.2.1" if manifest.is_tag else _RULE,
             severity=Severity.ERROR if version >= ENCODED_FROM else Severity.WARNING,
         )
@@ -232,6 +257,7 @@ def _repeated(name: str, path: bytes, version: Version, *, same: bool) -> Findin
         name,
         expected="each path once",
         found=path.decode("utf-8", "backslashreplace")[:200],
+        advice="ask whoever made the bag for a right one",
         rule=_RULE,
         severity=Severity.ERROR if is_error else Severity.WARNING,
     )
@@ -243,7 +269,8 @@ def _malformed(name: str, number: int, text: str) -> Finding:
         "a line that is no digest with a path",
         name,
         expected="hexadecimal digest, spaces, path",
-        found=f"line {number}: {text[:80]!r}",
+        found=f"line {number}: {text[:80]!a}",
+        advice="ask whoever made the bag for a right one",
         rule=_RULE,
     )
 
@@ -255,5 +282,17 @@ def _digest_length(name: str, number: int, digest: str, length: int | None) -> F
         name,
         expected="an even number of digits" if length is None else f"{2 * length} hexadecimal digits",
         found=f"line {number}: {len(digest)} digits",
+        advice="ask whoever made the bag for a right one",
         rule=_RULE,
+    )
+
+
+def _too_long(name: str) -> Finding:
+    return Finding(
+        "manifest-too-long",
+        "more lines than are read; the rest was not checked",
+        name,
+        expected=f"at most {MAX_ENTRIES} lines",
+        advice="ask for the bag in several smaller ones",
+        rule="specs/bag-profile.md",
     )

@@ -15,7 +15,7 @@ import re
 import unicodedata
 from typing import Final, TypeAlias
 
-from heritage_ledger.errors import Finding, Severity
+from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
 
 Version: TypeAlias = tuple[int, int]
 """Major and minor version of BagIt; they compare as such."""
@@ -29,14 +29,14 @@ _TO_ENCODE: Final = re.compile(r"[%\r\n]")
 _DECODE: Final = {"%25": "%", "%0D": "\r", "%0A": "\n"}
 _ESCAPE: Final = re.compile(r"%(?:25|0[AaDd])")
 _UNSAFE: Final = re.compile(
-    r"^[/~]|^[A-Za-z]:[/\\]|(?:^|[/\\])\.\.(?:[/\\]|$)|(?:^|/)\.(?:/|$)|//|/$|\x00|^$"
+    r"^[/\\~]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|\Z)|(?:^|/)\.(?:/|\Z)|//|/\Z|\x00|^\Z"
 )
 _WINDOWS_NAME: Final = re.compile(
     r"(?:con|prn|aux|nul|com[1-9\u00b9\u00b2\u00b3]|lpt[1-9\u00b9\u00b2\u00b3])(?:\..*)?", re.IGNORECASE
 )
 _WINDOWS_CHARACTER: Final = re.compile(r'[<>:"|?*\\]')
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ -]*(?:\.[A-Za-z0-9_-]+)*")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. -]{0,200}[A-Za-z0-9_-])?")
 _JUNK: Final = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".apdisk", ".localized"})
 
 
@@ -58,9 +58,38 @@ def decode_path(text: str, version: Version) -> tuple[str, bool]:
     return path, _ESCAPE.sub("", text).count("%") == 0
 
 
-def is_safe(path: str) -> bool:
-    """Say whether `path` stays within the bag on every system: relative, no `..`, `.` or empty part."""
-    return _UNSAFE.search(path) is None
+def check_path(path: str) -> None:
+    """Check that `path` stays within the bag on every system: relative, no `..`, `.` or empty part, no NUL.
+
+    A backslash is a letter like others here, as it is on the systems that can hold such a name; it counts as
+    a separator only where that would lead out of the bag.
+
+    Raises:
+        EvidenceInvalid: `path-unsafe`.
+    """
+    if _UNSAFE.search(path) is not None:
+        raise EvidenceInvalid(
+            "path-unsafe",
+            "a path that leads out of the bag, or is not plain",
+            expected="a path within the bag, without `.`, `..` and empty parts",
+            found=show_path(path)[:200],
+            advice="do not unpack or copy this bag by its manifest; ask for a right one",
+            rule="RFC 8493 §5.1.3",
+        )
+
+
+def show_path(path: str) -> str:
+    r"""Return `path` as findings show it: bytes that are no UTF-8 as `\xNN`, so that it can be printed."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def is_utf8(path: str) -> bool:
+    """Say whether the name that the file system gave is UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_junk(name: str) -> bool:
@@ -83,6 +112,8 @@ class DirectoryNames:
         """Return what is to be said about `name`; `prefix` is the folder's path with a `/` at its end."""
         normal = normalise(name)
         folded = normal.lower() if normal.isascii() else normal.casefold()
+        if folded == name:
+            folded = name  # one string in memory in place of two
         other = self._folded.setdefault(folded, name)
         findings = [] if other is name else self._twins(name, normal, other, prefix)
         if _PLAIN.fullmatch(name) is None or name[:3].lower() in _WINDOWS_STARTS:
@@ -97,7 +128,7 @@ class DirectoryNames:
                     "two names differ only in their Unicode form; one of them gets lost on some systems",
                     prefix + name,
                     found=f"{other!a} beside {name!a}",
-                    advice="rename one of the two",
+                    advice="ask for a bag, or make a source, in which one of the two has another name",
                     rule="RFC 8493 §5.2",
                 )
             ]
@@ -109,6 +140,53 @@ class DirectoryNames:
                 found=other,
             )
         ]
+
+
+class TreeNames:
+    """The names of a whole bag, told path by path, depth first, a folder's files before its folders."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._stack = [DirectoryNames()]
+
+    def add_file(self, path: str) -> list[Finding]:
+        """Return what is to be said about the file's name, and about the folders met for the first time."""
+        folder, _, name = path.rpartition("/")
+        findings = self.add_folder(folder)
+        return findings + _judge_name(self._stack[-1], name, f"{folder}/" if folder else "")
+
+    def add_folder(self, folder: str) -> list[Finding]:
+        """Go to `folder` and return what is to be said about the folders met for the first time."""
+        parts = folder.split("/") if folder else []
+        if parts == self._parts:
+            return []
+        same = 0
+        while same < len(parts) and parts[: same + 1] == self._parts[: same + 1]:
+            same += 1
+        del self._stack[same + 1 :]
+        findings = []
+        for depth in range(same, len(parts)):
+            prefix = "".join(f"{part}/" for part in parts[:depth])
+            findings += _judge_name(self._stack[-1], parts[depth], prefix)
+            self._stack.append(DirectoryNames())
+        self._parts = parts
+        return findings
+
+
+def _judge_name(names: DirectoryNames, name: str, prefix: str) -> list[Finding]:
+    if is_utf8(name):
+        return names.add(name, prefix=prefix)
+    return [
+        Finding(
+            "name-not-utf8",
+            "a name that is not UTF-8, so no manifest can list it",
+            show_path(prefix + name),
+            expected="UTF-8",
+            found=name.encode("utf-8", "surrogateescape").hex(" "),
+            advice="ask for a bag in which the name is UTF-8",
+            rule="RFC 8493 §2.1.3",
+        )
+    ]
 
 
 _WINDOWS_STARTS: Final = frozenset({"con", "prn", "aux", "nul", "com", "lpt"})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.bags.fetch import FetchEntry, parse_fetch
 from heritage_ledger.bags.manifests import Manifest, parse_manifest, parse_manifest_name
+from heritage_ledger.bags.names import show_path
 from heritage_ledger.bags.tags import (
     MAX_DECLARATION,
     MAX_TAG_FILE,
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""Without blocking: a named pipe called manifest-md5.txt would hold the check up for ever."""
 MAX_LINE: Final = 65_536
 """Characters in a line of a manifest or fetch list: longer paths exist on no system."""
 
@@ -32,6 +35,7 @@ class Bag:
     """What a bag says about itself, as far as it could be read; `findings` say what is wrong with that.
 
     `declaration` is the last known one where bagit.txt is wrong, so that the rest can still be looked at.
+    `is_cut` where a payload manifest could not be read to its end, so that it cannot tell what is extra.
     """
 
     root: Path
@@ -40,6 +44,7 @@ class Bag:
     manifests: tuple[Manifest, ...]
     fetch: tuple[FetchEntry, ...]
     findings: tuple[Finding, ...]
+    is_cut: bool = False
 
     def info(self, label: str) -> list[str]:
         """Every value of a label, whose case does not matter (RFC 8493 §2.2.2)."""
@@ -61,9 +66,9 @@ def open_bag(root: Path) -> Bag:
         raise OperationFailed(
             "not-a-bag",
             "there is no bag at this path",
-            path=str(root),
+            path=show_path(str(root)),
             expected="a folder with bagit.txt, a manifest and data/",
-            found=", ".join(names[:8]) or "nothing",
+            found=show_path(", ".join(names[:8]))[:200] or "nothing",
             advice="name the bag's own folder; a folder of files is taken in by `heritage ingest`",
         )
     findings: list[Finding] = []
@@ -74,19 +79,24 @@ def open_bag(root: Path) -> Bag:
             bag_info = parse_bag_info(_read(root / "bag-info.txt", MAX_TAG_FILE), declaration)
         except EvidenceInvalid as error:
             findings.append(error.finding)
+        except OSError as error:
+            findings.append(_unreadable("bag-info.txt", error))
     manifests = []
+    is_cut = False
     for name in names:
-        if parse_manifest_name(name) is None:
+        kind = parse_manifest_name(name)
+        if kind is None:
             continue
         try:
             with _lines(root / name, declaration) as lines:
                 manifests.append(parse_manifest(_bounded(lines), name, declaration.version))
         except (OSError, ValueError) as error:
             findings.append(_unreadable(name, error))
+            is_cut = is_cut or not kind[0]
             continue
         findings += manifests[-1].findings
     fetch = _fetch(root, declaration, findings) if "fetch.txt" in names else ()
-    return Bag(root, declaration, bag_info, tuple(manifests), tuple(fetch), tuple(findings))
+    return Bag(root, declaration, bag_info, tuple(manifests), tuple(fetch), tuple(findings), is_cut)
 
 
 def _names(root: Path) -> list[str]:
@@ -107,6 +117,7 @@ def _declaration(root: Path, findings: list[Finding]) -> Declaration:
                 "bagit-missing",
                 "the bag has no readable bagit.txt",
                 "bagit.txt",
+                expected="two lines, BagIt-Version and Tag-File-Character-Encoding, in UTF-8",
                 found=error.strerror,
                 advice="ask whoever made the bag for a whole one",
                 rule="RFC 8493 §2.1.1",
@@ -127,19 +138,31 @@ def _fetch(root: Path, declaration: Declaration, findings: list[Finding]) -> lis
 
 
 def _read(path: Path, limit: int) -> bytes:
-    with os.fdopen(os.open(path, _READ), "rb") as file:
+    """Return at most `limit` bytes and one more, from which the parser sees that there are too many."""
+    with _open(path) as file:
         return file.read(limit + 1)
+
+
+def _open(path: Path) -> io.BufferedReader:
+    """Open a regular file, which no link at the end of `path` may stand for."""
+    descriptor = os.open(path, _READ)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _lines(path: Path, declaration: Declaration) -> io.TextIOWrapper:
     """Open a tag file as text; LF, CR and CRLF all end a line (RFC 8493 §2.1.3)."""
     encoding = "utf-8-sig" if declaration.encoding == "utf-8" else declaration.encoding
-    file = os.fdopen(os.open(path, _READ), "rb")
-    return io.TextIOWrapper(file, encoding=encoding, newline=None)
+    return io.TextIOWrapper(_open(path), encoding=encoding, newline=None)
 
 
 def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
-    while line := lines.readline(MAX_LINE):
+    """Yield the lines; one of more than `MAX_LINE` characters is a `ValueError`."""
+    while line := lines.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise ValueError(f"a line of more than {MAX_LINE} characters")
         yield line
 
 
@@ -148,7 +171,8 @@ def _unreadable(name: str, error: OSError | ValueError) -> Finding:
         "tag-file-unreadable",
         "the tag file cannot be read as the bag declares it",
         name,
-        found=str(error)[:160],
+        expected="a regular file, in the encoding that bagit.txt declares",
+        found=((error.strerror if isinstance(error, OSError) else None) or str(error))[:160],
         advice="ask whoever made the bag for a whole one",
         rule="RFC 8493 §2.1.1",
     )

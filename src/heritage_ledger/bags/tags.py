@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.bags.names import ENCODED_FROM, Version
-from heritage_ledger.errors import EvidenceInvalid
+from heritage_ledger.errors import EvidenceInvalid, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_DECLARATION: Final = 1_024
 """Bytes of a bagit.txt: it has two lines."""
-MAX_TAG_FILE: Final = 16 << 20
-"""Bytes of a bag-info.txt that is read."""
+MAX_TAG_FILE: Final = 1 << 20
+"""Bytes of a bag-info.txt that is read: it is written for people."""
 KNOWN_VERSIONS: Final[frozenset[Version]] = frozenset({(0, 93), (0, 94), (0, 95), (0, 96), (0, 97), (1, 0)})
+NOT_REPEATED: Final = ("Bagging-Date", "Bag-Size", "Bag-Group-Identifier", "Bag-Count")
+"""Labels that should stand once (RFC 8493 §2.2.2); Payload-Oxum must."""
 
-_STRICT: Final = re.compile(r"BagIt-Version: (\d+)\.(\d+)\nTag-File-Character-Encoding: (\S+)\n?")
-_LOOSE: Final = re.compile(
-    r"BagIt-Version\s*:\s*(\d+)\.(\d+)[ \t]*\nTag-File-Character-Encoding\s*:\s*(\S+)[ \t]*\n*",
-    re.IGNORECASE,
+_NUMBER: Final = r"(0|[1-9][0-9]{0,5})"
+_STRICT: Final = re.compile(
+    rf"BagIt-Version: {_NUMBER}\.{_NUMBER}\nTag-File-Character-Encoding: (\S+)\n?", re.ASCII
 )
-_OXUM: Final = re.compile(r"(\d{1,20})\.(\d{1,20})")
-_LABEL: Final = re.compile(r"([^:\n]*?)[ \t]*:(.*)", re.DOTALL)
+_LOOSE: Final = re.compile(
+    rf"BagIt-Version\s*:\s*{_NUMBER}\.{_NUMBER}[ \t]*\n"
+    r"Tag-File-Character-Encoding\s*:\s*(\S+)[ \t]*\n*",
+    re.IGNORECASE | re.ASCII,
+)
+_ENCODING: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:()+-]{0,39}")
+_NO_CHARSETS: Final = frozenset(
+    {"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
+)
+"""Names that the codec registry knows and that are no character sets of files."""
+_OXUM: Final = re.compile(r"([0-9]{1,20})\.([0-9]{1,20})")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -79,19 +90,27 @@ def parse_declaration(data: bytes) -> Declaration:
             advice="ask for the bag in version 1.0",
             rule="RFC 8493 §2.1.1",
         )
-    try:
-        encoding = codecs.lookup(match[3]).name
-        "".encode(encoding)
-    except (LookupError, TypeError) as error:
+    return Declaration(version, _parse_encoding(match[3]))
+
+
+def _parse_encoding(text: str) -> str:
+    """Return the one name that the codec registry has for the encoding."""
+    name = None
+    if _ENCODING.fullmatch(text):
+        with contextlib.suppress(LookupError, ValueError):
+            "".encode(text)  # refuses codecs that make no text
+            name = codecs.lookup(text).name
+    if name is None or name.replace("_", "-") in _NO_CHARSETS:
         raise EvidenceInvalid(
             "bagit-encoding",
             "an encoding that is not known",
             path="bagit.txt",
             expected="UTF-8, or another character encoding",
-            found=match[3][:40],
+            found=repr(text[:40]),
+            advice="ask for the bag with tag files in UTF-8",
             rule="RFC 8493 §2.1.1",
-        ) from error
-    return Declaration(version, encoding)
+        )
+    return name
 
 
 def format_declaration() -> bytes:
@@ -105,39 +124,61 @@ def parse_bag_info(data: bytes, declaration: Declaration) -> tuple[tuple[str, st
     A line that begins with a space or tab continues the value before it.
 
     Raises:
-        EvidenceInvalid: `bag-info-encoding`, or `bag-info-line`, a line without a label.
+        EvidenceInvalid: `tag-file-too-large`, `tag-file-encoding`, or `bag-info-line`, a line without a
+            label.
     """
+    if len(data) > MAX_TAG_FILE:
+        raise EvidenceInvalid(
+            "tag-file-too-large",
+            "the tag file is larger than is read",
+            path="bag-info.txt",
+            expected=f"at most {MAX_TAG_FILE} bytes",
+            advice="ask for the bag with its long descriptions in files of their own",
+            rule="specs/bag-profile.md",
+        )
     text = decode_tag_file(data, declaration, "bag-info.txt")
-    elements: list[list[str]] = []
+    elements: list[tuple[str, list[str]]] = []
     for number, line in enumerate(_LINE_END.split(text), 1):
         if line[:1] in {" ", "\t"} and elements:
-            elements[-1][1] += "\n" + line
+            elements[-1][1].append(line)
             continue
         if not line.strip():
             continue
-        match = _LABEL.fullmatch(line)
-        is_strict = declaration.version >= ENCODED_FROM
-        if (
-            match is None
-            or not match[1].strip()
-            or (is_strict and line[len(match[1]) : len(match[1]) + 1] != ":")
-        ):
+        written, colon, value = line.partition(":")
+        label = written.strip()
+        if not colon or not label or (declaration.version >= ENCODED_FROM and label != written):
             raise EvidenceInvalid(
                 "bag-info-line",
                 "a line that is no label with a value",
                 path="bag-info.txt",
                 expected="Label: value",
                 found=f"line {number}: {line[:80]!r}",
+                advice="ask whoever made the bag for a right one",
                 rule="RFC 8493 §2.2.2",
             )
-        elements.append([match[1].strip(), match[2]])
-    return tuple((label, re.sub(r"\n[ \t]*", " ", value).strip(" \t")) for label, value in elements)
+        elements.append((label, [value]))
+    return tuple(
+        (label, " ".join(filter(None, (part.strip(" \t") for part in parts)))) for label, parts in elements
+    )
 
 
 def format_bag_info(elements: Sequence[tuple[str, str]]) -> bytes:
-    """Return a bag-info.txt; every label and value is one line."""
+    """Return a bag-info.txt; every label and value is one line.
+
+    Raises:
+        UsageError: a label or value cannot stand in one line and be read back (`bag-info-value`).
+    """
     for label, value in elements:
-        assert not _LINE_END.search(label + value)
+        is_label = label and label == label.strip() and ":" not in label
+        if not is_label or value != value.strip(" \t") or len(f"{label}{value}.".splitlines()) > 1:
+            raise UsageError(
+                "bag-info-value",
+                "bag-info.txt cannot hold this label or value",
+                path="bag-info.txt",
+                expected="one line, without spaces around it",
+                found=f"{label!a}: {value!a}"[:200],
+                advice="leave out line breaks, and spaces at both ends",
+            )
     return "".join(f"{label}: {value}\n" for label, value in elements).encode()
 
 
@@ -155,6 +196,7 @@ def parse_oxum(text: str) -> Oxum:
             path="bag-info.txt",
             expected="bytes.files",
             found=repr(text[:80]),
+            advice="ask whoever made the bag for a right one",
             rule="RFC 8493 §2.2.2",
         )
     return Oxum(int(match[1]), int(match[2]))
@@ -175,6 +217,7 @@ def decode_tag_file(data: bytes, declaration: Declaration, path: str) -> str:
             path=path,
             expected=declaration.encoding,
             found=str(error)[:120],
+            advice="ask for the bag with tag files in UTF-8",
             rule="RFC 8493 §2.1.1",
         ) from error
     return text.removeprefix("\ufeff")

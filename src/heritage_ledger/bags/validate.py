@@ -7,37 +7,35 @@ that every missing, extra and damaged file has its name in the report.
 from __future__ import annotations
 
 import os
-import stat
+import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.bags.names import ENCODED_FROM, DirectoryNames, encode_path, normalise
+from heritage_ledger.bags.names import ENCODED_FROM, TreeNames, decode_path, is_utf8, show_path
 from heritage_ledger.bags.read import Bag, open_bag
+from heritage_ledger.bags.rules import check_rules
 from heritage_ledger.bags.tags import parse_oxum
-from heritage_ledger.content.package import walk_package
-from heritage_ledger.content.reading import is_large, read_file, spread, supports
-from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
+from heritage_ledger.bags.walk import EmptyFolder, SpecialFile, UnreadFolder, read_bag
+from heritage_ledger.content.reading import FileDigests, read_small, supports
+from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError, Severity
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from concurrent.futures import ThreadPoolExecutor
+    from collections.abc import Callable
     from pathlib import Path
 
     from heritage_ledger.bags.manifests import Manifest
-    from heritage_ledger.content.reading import FileDigests
     from heritage_ledger.progress import Progress
 
 DIGEST_CODES: Final = frozenset(
-    {"file-missing", "file-damaged", "file-unreadable", "file-extra", "algorithm-not-verified", "no-digest"}
+    {"algorithm-not-verified", "file-damaged", "file-extra", "file-missing", "file-unreadable"}
 )
 """Codes about the bytes of files, as against the rules for a bag's own form."""
-STRONG: Final = frozenset(
-    {"sha224", "sha256", "sha384", "sha512", "sha3224", "sha3256", "sha3384", "sha3512", "blake2b", "blake2s"}
-)
-"""Algorithms for which nobody can make two files of one digest."""
 MAX_FINDINGS: Final = 100_000
 """Findings of a report; what is past them is counted in one last finding."""
+
+_RESPELLED: Final = re.compile(r"[%\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,8 @@ class BagReport:
 
     `version` and `encoding` are the bag's own; `algorithms` those of the payload manifests that were
     verified; `files` and `size` (bytes) count the payload as it lies there, `tag_files` everything else.
-    The bag is valid when no finding is an error.
+    `skipped` counts what `on_file` was not told of, since it could not be read or has no name in UTF-8: then
+    what the caller made of the others is not the whole bag. The bag is valid when no finding is an error.
     """
 
     findings: tuple[Finding, ...]
@@ -57,6 +56,7 @@ class BagReport:
     files: int
     size: int
     tag_files: int
+    skipped: int = 0
 
     @property
     def is_valid(self) -> bool:
@@ -74,192 +74,105 @@ def validate_bag(
 ) -> BagReport:
     """Check the bag in `root`, complete and valid, and report everything that is wrong.
 
-    `on_file` gets each file's path and digests, `on_folder` each empty folder, in the order of
-    `walk_package`: enough to compute the bag's address in the same read.
+    `on_file` gets each file's path and digests, `on_folder` each empty folder, depth first, a folder's files
+    before its folders: enough to compute the bag's address in the same read.
 
     Raises:
         OperationFailed: there is no bag in `root` (`not-a-bag`).
     """
-    check = _Check(open_bag(root), progress)
-    check.before()
-    for path, outcome in _read_all(root, check.algorithms, threads, progress):
-        if outcome is None:
-            if on_folder is not None:
-                on_folder(path)
-        elif isinstance(outcome, OSError):
-            check.unreadable(path, outcome)
-        else:
+    check = _Check(open_bag(root))
+    for path, outcome in read_bag(root, check.algorithms, threads, progress):
+        if isinstance(outcome, FileDigests):
             check.file(path, outcome)
-            if on_file is not None:
+            if on_file is not None and is_utf8(path):
                 on_file(path, outcome)
             progress.advance(files=1)
-    check.after()
+        elif isinstance(outcome, EmptyFolder):
+            check.folder(path)
+            if on_folder is not None and is_utf8(path):
+                on_folder(path)
+        else:
+            check.trouble(path, outcome)
+    check.finish()
     return check.report()
 
 
-def _read_all(
-    root: Path, algorithms: tuple[str, ...], threads: int, progress: Progress
-) -> Iterator[tuple[str, FileDigests | OSError | None]]:
-    def work(item: tuple[str, str | None], helper: ThreadPoolExecutor | None) -> FileDigests | OSError | None:
-        full = item[1]
-        if full is None:
-            return None
-        try:
-            if not stat.S_ISREG(os.lstat(full).st_mode):
-                return OSError(0, "a link or another special file")
-            return read_file(
-                full, algorithms, helper=helper, progress=lambda size: progress.advance(size=size)
-            )
-        except OSError as error:
-            return error
-
-    items = spread(walk_package(root), work, is_large=lambda item: is_large(item[1]), threads=threads)
-    for (path, _), outcome in items:
-        yield path, outcome
+def _is_known(algorithm: str) -> bool:
+    """Say whether the algorithm can be computed here; some are listed and still refused."""
+    try:
+        return supports(algorithm) and bool(read_small(b"", [algorithm]))
+    except HeritageError:
+        return False
 
 
 class _Check:
     """One validation: knows the manifests, is told the files, keeps the findings."""
 
-    def __init__(self, bag: Bag, progress: Progress) -> None:
+    def __init__(self, bag: Bag) -> None:
         self.bag = bag
-        self.progress = progress
-        self.findings: list[Finding] = list(bag.findings)
         self.version = bag.declaration.version
-        known = [manifest for manifest in bag.manifests if supports(manifest.algorithm)]
-        self.payload = [manifest for manifest in known if not manifest.is_tag]
-        self.tags = [manifest for manifest in known if manifest.is_tag]
-        self.algorithms = tuple(sorted({manifest.algorithm for manifest in known}))
-        self.files = self.size = self.tag_files = 0
-        self._folder: str | None = None
-        self._names = DirectoryNames()
+        self.known = {name for name in {manifest.algorithm for manifest in bag.manifests} if _is_known(name)}
+        self.algorithms = tuple(sorted(self.known))
+        self.payload = [manifest for manifest in bag.manifests if not manifest.is_tag]
+        self.tags = [manifest for manifest in bag.manifests if manifest.is_tag]
+        self.findings = [*bag.findings, *check_rules(bag, self.known)]
+        self.files = self.size = self.tag_files = self.skipped = 0
+        self._names = TreeNames()
         self._cut = 0
+        self._unread: list[str] = []
         self._promised = {entry.path for entry in bag.fetch}
-
-    def before(self) -> None:
-        """Check what the tag files say on their own."""
-        bag = self.bag
-        payload = [manifest for manifest in bag.manifests if not manifest.is_tag]
-        if not payload:
-            self._rule(
-                "manifest-missing", "the bag has no payload manifest", None, "manifest-sha512.txt", "§2.1.3"
-            )
-        if not (bag.root / "data").is_dir():
-            self._rule("payload-missing", "the bag has no payload folder", "data", "a folder data/", "§2.1.2")
-        for manifest in bag.manifests:
-            if not supports(manifest.algorithm):
-                self._add(
-                    Finding(
-                        "algorithm-not-verified",
-                        "a manifest of an algorithm that cannot be computed here, so it was not verified",
-                        manifest.name,
-                        expected="sha512, sha256 or another that is known",
-                        found=manifest.algorithm,
-                        advice="verify it with a tool that knows the algorithm",
-                        rule="RFC 8493 §2.4",
-                    )
-                )
-        verified = {manifest.algorithm for manifest in self.payload}
-        if verified and not verified & STRONG:
-            self._add(
-                Finding(
-                    "algorithm-weak",
-                    "only digests that can be forged; the bytes may be others made to fit",
-                    ", ".join(manifest.name for manifest in self.payload),
-                    expected="sha512 or sha256 beside them",
-                    found=", ".join(sorted(verified)),
-                    rule="RFC 8493 §2.4",
-                    severity=Severity.WARNING,
-                )
-            )
-        self._check_tag_manifests()
-        self._check_fetch()
-
-    def _check_tag_manifests(self) -> None:
-        names = [manifest.name for manifest in self.bag.manifests if not manifest.is_tag]
-        if self.version < ENCODED_FROM:
-            return
-        for manifest in self.bag.manifests:
-            if manifest.is_tag:
-                for name in names:
-                    if not manifest.lists(name):
-                        self._rule(
-                            "tag-manifest-incomplete",
-                            "a tag manifest leaves out a payload manifest",
-                            manifest.name,
-                            name,
-                            "§2.2.1",
-                        )
-
-    def _check_fetch(self) -> None:
-        for entry in self.bag.fetch:
-            if not all(manifest.lists(entry.path) for manifest in self.payload):
-                self._rule(
-                    "fetch-unlisted",
-                    "fetch.txt promises a file that not every manifest lists",
-                    entry.path,
-                    "an entry in every payload manifest",
-                    "§2.2.3",
-                )
 
     def file(self, path: str, digests: FileDigests) -> None:
         """Compare one file with the manifests."""
-        self._check_name(path)
+        self._add(*self._names.add_file(path))
+        self.skipped += not is_utf8(path)
         if path.startswith("data/"):
             self.files += 1
             self.size += digests.size
-            self._payload(path, digests)
-            return
-        self.tag_files += 1
-        for manifest in self.tags:
-            expected = manifest.find(path)
-            if expected is not None:
-                self._compare(path, manifest, expected, digests)
-
-    def _payload(self, path: str, digests: FileDigests) -> None:
+        else:
+            self.tag_files += 1
+        missing_in = []
         listed = 0
-        for manifest in self.payload:
-            expected = self._find(manifest, path)
-            if expected is None:
-                continue
-            listed += 1
-            self._compare(path, manifest, expected, digests)
-        if listed == 0:
-            self._add(
-                Finding(
-                    "file-extra",
-                    "a payload file that no manifest lists",
-                    path,
-                    expected="an entry in the manifest",
-                    advice="whoever made the bag has to say whether the file belongs to it",
-                    rule="RFC 8493 §3",
-                )
-            )
-        elif listed < len(self.payload) and self.version >= ENCODED_FROM:
-            missing = [manifest.name for manifest in self.payload if not manifest.lists(path)]
-            self._rule(
-                "manifest-incomplete",
-                "a payload file that not every manifest lists",
-                path,
-                ", ".join(missing),
-                "§3",
-            )
+        for manifest, expected in self._entries(path):
+            if expected is not None:
+                listed += 1
+                self._compare(path, manifest, expected, digests)
+            elif manifest.is_tag != path.startswith("data/"):
+                missing_in.append(manifest.name)
+        self._check_listed(path, listed, missing_in)
 
-    def _find(self, manifest: Manifest, path: str) -> bytes | None:
-        expected = manifest.find(path)
-        if expected is None and self.version >= ENCODED_FROM and "%" in path:
-            # a manifest that leaves a `%` as it is: the decoded reading found no file, the literal one does
-            expected = manifest.find(encode_path(path))
-        return expected
+    def _entries(self, path: str) -> list[tuple[Manifest, bytes | None]]:
+        """Look the file up in every manifest, if need be by the other names that may stand for it there."""
+        entries = [(manifest, manifest.find(path)) for manifest in self.bag.manifests]
+        if any(expected is not None for _, expected in entries):
+            return entries
+        if path.isascii() and _RESPELLED.search(path) is None:
+            return entries
+        for name in self._other_names(path):
+            is_listed = any(manifest.lists(name) for manifest in self.bag.manifests)
+            if is_listed and not os.path.lexists(self.bag.root / name):
+                self._add(_listed_as(path, name))
+                return [(manifest, manifest.find(name)) for manifest in self.bag.manifests]
+        return entries
+
+    def _other_names(self, path: str) -> list[str]:
+        if self.version >= ENCODED_FROM:
+            other = decode_path(path, self.version)[0]
+        else:
+            other = path.replace("\r", "%0D").replace("\n", "%0A")
+        forms = [other, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)]
+        return [form for form in forms if form != path]
 
     def _compare(self, path: str, manifest: Manifest, expected: bytes, digests: FileDigests) -> None:
+        if manifest.algorithm not in self.known:
+            return
         found = digests.digests[manifest.algorithm]
         if found != expected:
             self._add(
                 Finding(
                     "file-damaged",
                     f"the file is not the one that {manifest.name} lists",
-                    path,
+                    show_path(path),
                     expected=f"{manifest.algorithm} {expected.hex()}",
                     found=f"{manifest.algorithm} {found.hex()}, {digests.size} bytes",
                     advice="bring the file back from another copy",
@@ -267,77 +180,105 @@ class _Check:
                 )
             )
 
-    def unreadable(self, path: str, error: OSError) -> None:
-        """Note a file that could not be read, or is none."""
-        for manifest in (*self.payload, *self.tags):
-            manifest.find(path)
-        if path.startswith("data/"):
-            self.files += 1
+    def _check_listed(self, path: str, listed: int, missing_in: list[str]) -> None:
+        if not path.startswith("data/"):
+            self._check_tag_listed(path, listed, missing_in)
+        elif listed == 0 and not self.bag.is_cut:
+            self._add(
+                Finding(
+                    "file-extra",
+                    "a payload file that no manifest lists",
+                    show_path(path),
+                    expected="an entry in every payload manifest",
+                    found="none",
+                    advice="whoever made the bag has to say whether the file belongs to it",
+                    rule="RFC 8493 §3",
+                )
+            )
+        elif listed and missing_in and self.version >= ENCODED_FROM:
+            self._add(
+                Finding(
+                    "manifest-incomplete",
+                    "a payload file that not every manifest lists",
+                    show_path(path),
+                    expected="an entry in every payload manifest",
+                    found=f"none in {', '.join(missing_in)}",
+                    advice="ask whoever made the bag for a right one",
+                    rule="RFC 8493 §3",
+                )
+            )
+
+    def _check_tag_listed(self, path: str, listed: int, missing_in: list[str]) -> None:
+        is_manifest = "/" not in path and path.startswith(("manifest-", "tagmanifest-"))
+        if listed or not missing_in or is_manifest or self.version < ENCODED_FROM:
+            return
         self._add(
             Finding(
-                "file-unreadable",
-                "not a regular file that can be read",
-                path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+                "tag-file-unlisted",
+                "a tag file that no tag manifest lists, so nothing shows a change of it",
+                show_path(path),
+                expected=f"an entry in {missing_in[0]}",
+                found="none",
+                advice="ask for a bag whose tag manifests list every tag file",
+                rule="RFC 8493 §2.2.1",
+                severity=Severity.WARNING,
+            )
+        )
+
+    def folder(self, path: str) -> None:
+        """Take note of an empty folder."""
+        self._add(*self._names.add_folder(path))
+        self.skipped += not is_utf8(path)
+
+    def trouble(self, path: str, outcome: OSError | SpecialFile | UnreadFolder) -> None:
+        """Note what could not be read, or is no file."""
+        self.skipped += 1
+        if isinstance(outcome, UnreadFolder):
+            self._unread.append("" if path == "." else f"{path}/")
+            self._add(*self._names.add_folder("" if path == "." else path))
+            self._add(_unreadable(path, outcome.reason))
+            return
+        self._add(*self._names.add_file(path))
+        self._entries(path)
+        self.files += path.startswith("data/")
+        if isinstance(outcome, OSError):
+            self._add(_unreadable(path, outcome.strerror))
+            return
+        self._add(
+            Finding(
+                "bag-link" if outcome.is_link else "bag-special",
+                "a bag holds regular files only",
+                show_path(path),
                 expected="a regular file",
-                found=error.strerror,
-                advice="links have no place in a bag; otherwise check owner, permissions and disk",
+                found=outcome.kind,
+                advice="ask for a bag with the file itself in its place, or without it",
                 rule="RFC 8493 §5.1.4",
             )
         )
 
-    def _check_name(self, path: str) -> None:
-        folder, _, name = path.rpartition("/")
-        if folder != self._folder:
-            self._folder, self._names = folder, DirectoryNames()
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            self._add(
-                Finding(
-                    "name-not-utf8",
-                    "a name that is not UTF-8",
-                    path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
-                    expected="UTF-8",
-                    rule="RFC 8493 §2.1.3",
-                )
-            )
-            return
-        for finding in self._names.add(name, prefix=folder + "/" if folder else ""):
-            self._add(finding)
-
-    def after(self) -> None:
+    def finish(self) -> None:
         """Say what was listed and never met, and compare the totals."""
-        for manifest in (*self.payload, *self.tags):
-            for path in manifest.unmet():
-                self._missing(manifest, path)
-        oxums = self.bag.info("Payload-Oxum")
-        if len(oxums) > 1:
-            severity = Severity.ERROR if self.version >= ENCODED_FROM else Severity.WARNING
-            self._add(
-                Finding(
-                    "oxum-repeated",
-                    "Payload-Oxum stands more than once",
-                    "bag-info.txt",
-                    expected="once at most",
-                    found=str(len(oxums)),
-                    rule="RFC 8493 §2.2.2",
-                    severity=severity,
-                )
-            )
-        for text in oxums:
+        for group in (self.payload, self.tags):
+            for number, manifest in enumerate(group):
+                for path in manifest.unmet():
+                    if not any(earlier.lists(path) for earlier in group[:number]):
+                        self._missing([other.name for other in group if other.lists(path)], path)
+        for text in self.bag.info("Payload-Oxum"):
             self._check_oxum(text)
 
-    def _missing(self, manifest: Manifest, path: str) -> None:
-        twin = normalise(path)
+    def _missing(self, manifests: list[str], path: str) -> None:
+        if any(path.startswith(folder) for folder in self._unread):
+            self._add(_unreadable(path, "its folder cannot be read"))
+            return
         promised = path in self._promised
         self._add(
             Finding(
                 "file-missing",
-                f"{manifest.name} lists a file that is not there"
+                "a file that is listed is not there"
                 + (", and fetch.txt promises it: the bag is not complete" if promised else ""),
-                path,
-                expected="a file",
-                found=f"perhaps under the name {twin!a}" if twin != path else None,
+                show_path(path),
+                expected=f"a file, listed in {', '.join(manifests)}",
+                found="none",
                 advice="ask for the file, or bring it back from another copy",
                 rule="RFC 8493 §3",
             )
@@ -350,22 +291,32 @@ class _Check:
             self._add(error.finding)
             return
         if (oxum.size, oxum.files) != (self.size, self.files):
-            self._rule(
-                "oxum-mismatch",
-                "the payload is not as large as Payload-Oxum says",
-                "bag-info.txt",
-                f"{oxum.size} bytes in {oxum.files} files",
-                "§2.2.2",
-                found=f"{self.size} bytes in {self.files} files",
+            self._add(
+                Finding(
+                    "oxum-mismatch",
+                    "the payload is not as large as Payload-Oxum says",
+                    "bag-info.txt",
+                    expected=f"{oxum.size} bytes in {oxum.files} files",
+                    found=f"{self.size} bytes in {self.files} files",
+                    advice="the other findings name missing, extra and damaged files; without one, "
+                    "ask whoever made the bag for a right bag-info.txt",
+                    rule="RFC 8493 §2.2.2",
+                )
             )
 
     def report(self) -> BagReport:
         """The report of everything so far."""
         if self._cut:
             self.findings.append(
-                Finding("findings-cut", "more problems than are listed", found=f"{self._cut} more")
+                Finding(
+                    "findings-cut",
+                    "more problems than are listed",
+                    found=f"{self._cut} more",
+                    advice="mend what is listed and check again",
+                    severity=Severity.WARNING,
+                )
             )
-        verified = tuple(sorted({manifest.algorithm for manifest in self.payload}))
+        verified = tuple(sorted(self.known & {manifest.algorithm for manifest in self.payload}))
         return BagReport(
             findings=tuple(self.findings),
             version=self.bag.declaration.text,
@@ -375,25 +326,50 @@ class _Check:
             files=self.files,
             size=self.size,
             tag_files=self.tag_files,
+            skipped=self.skipped,
         )
 
-    def _rule(
-        self,
-        code: str,
-        message: str,
-        path: str | None,
-        expected: str,
-        section: str,
-        *,
-        found: str | None = None,
-    ) -> None:
-        advice = "ask whoever made the bag for a right one"
-        self._add(Finding(code, message, path, expected, found, advice, f"RFC 8493 {section}"))
-
-    def _add(self, finding: Finding) -> None:
-        if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(finding)
-        else:
+    def _add(self, *findings: Finding) -> None:
+        for finding in findings:
+            if len(self.findings) < MAX_FINDINGS:
+                self.findings.append(finding)
+                continue
             self._cut += 1
             if finding.severity is Severity.ERROR:
                 self.findings[-1] = finding
+
+
+def _unreadable(path: str, reason: str | None) -> Finding:
+    return Finding(
+        "file-unreadable",
+        "it cannot be read",
+        show_path(path),
+        expected="a file or folder that this user may read",
+        found=reason,
+        advice="check owner, permissions and disk",
+        rule="RFC 8493 §3",
+    )
+
+
+def _listed_as(path: str, name: str) -> Finding:
+    if unicodedata.normalize("NFC", path) == unicodedata.normalize("NFC", name):
+        return Finding(
+            "name-normalisation",
+            "the manifest lists the name in another Unicode form than the file has",
+            show_path(path),
+            expected=ascii(name),
+            found=ascii(path),
+            advice="nothing is lost; systems that change names, such as older Macs, do this",
+            rule="RFC 8493 §5.2",
+            severity=Severity.WARNING,
+        )
+    return Finding(
+        "percent-literal",
+        "the manifest spells `%`, CR or LF in the name by the rules of another version",
+        show_path(path),
+        expected=ascii(name),
+        found=ascii(path),
+        advice="ask for a manifest that writes `%` as `%25`; other readers may look for another name",
+        rule="RFC 8493 §2.1.3",
+        severity=Severity.WARNING,
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+import contextlib
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from heritage_ledger.bags.names import encode_path
+from heritage_ledger.bags.rules import STRONG
 from heritage_ledger.bags.tags import format_bag_info, format_declaration
-from heritage_ledger.content.reading import read_file
+from heritage_ledger.content.reading import read_file, supports
+from heritage_ledger.errors import UsageError
 from heritage_ledger.home.durable import writing
 
 if TYPE_CHECKING:
@@ -30,18 +33,35 @@ class BagWriter:
         """Begin the payload manifests in the existing folder `root`.
 
         Raises:
+            UsageError: no strong algorithm is given, or one that is not known (`bag-algorithm`).
             DiskProblem: they cannot be written.
         """
         self._root = root
-        self._algorithms = tuple(algorithms)
+        self._algorithms = tuple(dict.fromkeys(algorithms))
+        if not STRONG.intersection(self._algorithms) or not all(map(supports, self._algorithms)):
+            raise UsageError(
+                "bag-algorithm",
+                "a bag is not written with these digest algorithms",
+                expected="sha512 or sha256, and others that this machine knows beside it",
+                found=", ".join(self._algorithms) or "none",
+                advice="leave the choice out, or add sha512",
+            )
         self._manifests: dict[str, BinaryIO] = {}
         with writing(root):
             for algorithm in self._algorithms:
                 path = root / f"manifest-{algorithm}.txt"
                 self._manifests[algorithm] = path.open("xb", buffering=_BUFFER)
 
-    def close(self) -> None:
-        """Let go of the manifests; what was written so far stays."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the manifests, also where the disk took no more of them."""
+        for file in self._manifests.values():
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _close(self) -> None:
         with writing(self._root):
             for file in self._manifests.values():
                 file.close()
@@ -58,9 +78,10 @@ class BagWriter:
         `extra` names tag files that are there already, relative to the bag.
 
         Raises:
+            UsageError: bag-info.txt cannot hold a label or value (`bag-info-value`).
             DiskProblem: one cannot be written.
         """
-        self.close()
+        self._close()
         with writing(self._root):
             (self._root / "bagit.txt").write_bytes(format_declaration())
             (self._root / "bag-info.txt").write_bytes(format_bag_info(bag_info))

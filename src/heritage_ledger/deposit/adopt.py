@@ -65,6 +65,7 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
     """
     started = books.now()
     with (
+        writing(books.home.root),  # also what the temporary files of this deposit meet
         staging(books.home) as work,
         TreeSync(work.root) as tree,
         PackageGraph(folder=work.root) as graph,

@@ -38,7 +38,7 @@ METADATA_PATH = "metadata/descriptive.json"
 """Where the descriptive metadata given with an ingest lies in the bag, byte for byte."""
 MAX_METADATA = 16 << 20
 """Bytes of a metadata file: descriptions, not data."""
-ROOM_TO_SPARE = 16 << 20
+ROOM_TO_SPARE = 1 << 20
 """Bytes that must stay free beside the payload: manifests, log and index."""
 
 
@@ -93,6 +93,7 @@ def ingest(books: Books, request: Request, progress: Progress) -> Receipt:
     """
     started = books.now()
     with (
+        writing(books.home.root),  # also what the temporary files of this deposit meet
         staging(books.home) as work,
         (work.root / "survey").open("w+b") as spool,
         TreeSync(work.root) as tree,
@@ -102,10 +103,11 @@ def ingest(books: Books, request: Request, progress: Progress) -> Receipt:
             request.source, spool, skip_junk=request.skip_junk, home=books.home.root, progress=progress
         )
         _check_room(work, found, link=request.move)
-        making = _Making(books, request, work, graph)
-        making.take_payload(found, progress)
-        progress.begin("seal")
-        payload = making.write_tags(found)
+        with BagWriter(work.bag, algorithms=request.algorithms) as writer:
+            making = _Making(books, request, work, graph, writer)
+            making.take_payload(found, progress)
+            progress.begin("seal")
+            payload = making.write_tags(found)
         root = graph.finish()
         making.seal_folders()
         tree.sync()
@@ -155,12 +157,14 @@ def _check_room(work: Staging, found: Survey, *, link: bool) -> None:
 class _Making:
     """The bag in the making: payload, tag files, and what the event will say of them."""
 
-    def __init__(self, books: Books, request: Request, work: Staging, graph: PackageGraph) -> None:
+    def __init__(
+        self, books: Books, request: Request, work: Staging, graph: PackageGraph, writer: BagWriter
+    ) -> None:
         self.books = books
         self.request = request
         self.graph = graph
         self.bag = work.bag
-        self.writer = BagWriter(work.bag, algorithms=request.algorithms)
+        self.writer = writer
         self.shared = 0
         self.manifests: list[BagFile] = []
         self.metadata: BagFile | None = None

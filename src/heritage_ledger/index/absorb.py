@@ -107,6 +107,8 @@ def count_tag_files(home: Home, event: Event) -> int:
     if package is None:
         return 0
     folder = home.package(package.asset_id, package.version)
+    if not folder.is_dir():
+        return 0
     return sum(1 for path, full in walk_package(folder) if full is not None and not path.startswith("data/"))
 
 
