@@ -96,10 +96,10 @@ def _run(session: Session, folder: Path) -> None:
     _check(story, folder, second, proof, key)
     story.step("What this proved", "heritage check --help")
     story.told(
-        "The files that came in are the files that are there, byte for byte, and a single changed bit is named.",
+        "The files that came in are the files that are there, byte for byte; a single changed bit is named.",
         "Who took them in, and when, is signed, and stands in a log that only ever grows.",
-        "A stranger with one file and one public key can check that, offline, without trusting this software's",
-        "index, this machine or the museum's word.",
+        "A stranger with one file and one public key can check that, offline, without trusting this",
+        "software's index, this machine or the museum's word.",
     )
 
 

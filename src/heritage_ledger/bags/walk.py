@@ -106,7 +106,9 @@ def _walk(root: str) -> Iterator[_Met]:
             continue
         if not files and not folders and prefix:
             yield _Met(prefix[:-1], folder, EmptyFolder())
-        for name in sorted(files):
+        files.sort(reverse=True)
+        while files:
+            name = files.pop()  # lets go of each name of a million once it was told
             full = f"{folder}/{name}"
             yield _Met(prefix + name, full, _special(full) if name in special else None)
         pending.extend((f"{folder}/{name}", f"{prefix}{name}/") for name in sorted(folders, reverse=True))

@@ -16,7 +16,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.errors import HomeLocked
+from heritage_ledger.errors import HomeLocked, OperationFailed
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import SEALED_FOLDER, move_folder, remove_tree, write_file, writing
 
@@ -121,12 +121,15 @@ def finish_left(home: Home, finish: Callable[[str, int], None]) -> None:
         try:
             with lock.hold(root / "lock", wait=0):
                 claim = _claim(root)
-                if claim is None:
+                if claim is None:  # perhaps just made by a process that is about to take its lock
                     continue
                 finish(*claim)
                 remove_tree(root)
         except HomeLocked:
             continue
+        except OperationFailed:
+            if root.exists():  # else its process has just removed it
+                raise
 
 
 def _left(home: Home) -> list[Path]:

@@ -180,12 +180,16 @@ def write_all(descriptor: int, data: bytes, offset: int = 0) -> None:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove `root` and all below it, sealed folders too; nothing happens when it is not there."""
-    with writing(root):
-        for folder, _, _ in os.walk(root):
+    """Remove `root` and all below it, sealed folders too; what is already gone is no error."""
+
+    def tolerate(_: object, path: str, info: tuple[type[BaseException], BaseException, object]) -> None:
+        if not isinstance(info[1], FileNotFoundError):
+            raise disk_error(info[1], path) if isinstance(info[1], OSError) else info[1]
+
+    for folder, _, _ in os.walk(root):
+        with writing(folder), contextlib.suppress(FileNotFoundError):
             os.chmod(folder, 0o700)  # noqa: PTH101 - os.walk yields str
-        if root.exists():
-            shutil.rmtree(root)
+    shutil.rmtree(root, onerror=tolerate)
 
 
 def move_folder(source: Path, target: Path) -> None:
