@@ -50,7 +50,7 @@ def test_valid(bag):
     assert [finding for finding in report.findings if finding.severity is Severity.ERROR] == []
 
 
-@pytest.mark.parametrize("bag", _named(_cases("invalid") + _cases("linux-only")))
+@pytest.mark.parametrize("bag", _named(_cases("invalid") + _cases("linux-only") + _cases("windows-only")))
 def test_invalid(bag):
     report = validate_bag(bag)
     errors = [finding for finding in report.findings if finding.severity is Severity.ERROR]

@@ -19,7 +19,7 @@ MAX_DECLARATION: Final = 1_024
 MAX_TAG_FILE: Final = 1 << 20
 """Bytes of a bag-info.txt that is read: it is written for people."""
 KNOWN_VERSIONS: Final[frozenset[Version]] = frozenset({(0, 93), (0, 94), (0, 95), (0, 96), (0, 97), (1, 0)})
-NOT_REPEATED: Final = ("Bagging-Date", "Bag-Size", "Bag-Group-Identifier", "Bag-Count")
+NOT_REPEATED: Final = ("Bagging-Date", "Bag-Size", "Bag-Count")
 """Labels that should stand once (RFC 8493 §2.2.2); Payload-Oxum must."""
 
 _NUMBER: Final = r"(0|[1-9][0-9]{0,5})"

@@ -9,7 +9,7 @@ from heritage_ledger.bags.names import encode_path
 from heritage_ledger.bags.rules import STRONG
 from heritage_ledger.bags.tags import format_bag_info, format_declaration
 from heritage_ledger.content.reading import read_file, supports
-from heritage_ledger.errors import UsageError
+from heritage_ledger.errors import HeritageError, UsageError
 from heritage_ledger.home.durable import writing
 
 if TYPE_CHECKING:
@@ -37,20 +37,24 @@ class BagWriter:
             DiskProblem: they cannot be written.
         """
         self._root = root
-        self._algorithms = tuple(dict.fromkeys(algorithms))
-        if not STRONG.intersection(self._algorithms) or not all(map(supports, self._algorithms)):
+        self.algorithms = tuple(dict.fromkeys(algorithms))
+        if not STRONG.intersection(self.algorithms) or not all(map(supports, self.algorithms)):
             raise UsageError(
                 "bag-algorithm",
                 "a bag is not written with these digest algorithms",
                 expected="sha512 or sha256, and others that this machine knows beside it",
-                found=", ".join(self._algorithms) or "none",
+                found=", ".join(self.algorithms) or "none",
                 advice="leave the choice out, or add sha512",
             )
         self._manifests: dict[str, BinaryIO] = {}
-        with writing(root):
-            for algorithm in self._algorithms:
-                path = root / f"manifest-{algorithm}.txt"
-                self._manifests[algorithm] = path.open("xb", buffering=_BUFFER)
+        try:
+            with writing(root):
+                for algorithm in self.algorithms:
+                    path = root / f"manifest-{algorithm}.txt"
+                    self._manifests[algorithm] = path.open("xb", buffering=_BUFFER)
+        except HeritageError:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -85,15 +89,15 @@ class BagWriter:
         with writing(self._root):
             (self._root / "bagit.txt").write_bytes(format_declaration())
             (self._root / "bag-info.txt").write_bytes(format_bag_info(bag_info))
-        listed = ["bag-info.txt", "bagit.txt", *(f"manifest-{name}.txt" for name in self._algorithms), *extra]
+        listed = ["bag-info.txt", "bagit.txt", *(f"manifest-{name}.txt" for name in self.algorithms), *extra]
         listed.sort(key=lambda name: ("/" in name, name))
         with writing(self._root):
             digests = {name: self._digests(name) for name in listed}
-            for algorithm in self._algorithms:
+            for algorithm in self.algorithms:
                 lines = (format_manifest_line(digests[name].digests[algorithm], name) for name in listed)
                 (self._root / f"tagmanifest-{algorithm}.txt").write_bytes(b"".join(lines))
-        listed += [f"tagmanifest-{name}.txt" for name in self._algorithms]
+        listed += [f"tagmanifest-{name}.txt" for name in self.algorithms]
         return sorted(listed, key=lambda name: ("/" in name, name))
 
     def _digests(self, name: str) -> FileDigests:
-        return read_file(self._root / name, self._algorithms)
+        return read_file(self._root / name, self.algorithms)
