@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from heritage_ledger.bags.validate import validate_bag
 from heritage_ledger.bags.write import BagWriter
+from heritage_ledger.content.cid import format_cid
+from heritage_ledger.content.package import PackageGraph, read_package
 from heritage_ledger.content.reading import read_small
 from heritage_ledger.errors import HeritageError, UsageError
+from heritage_ledger.progress import SILENT
 
 
 @pytest.fixture
@@ -104,3 +108,33 @@ def test_a_deposit_that_is_given_up_leaves_no_file_open(tmp_path):
         writer.add_payload("data/a", read_small(b"x", ["sha512"]))
     with pytest.raises(ValueError, match="closed"):
         writer.add_payload("data/b", read_small(b"x", ["sha512"]))
+
+
+def test_the_worked_example_of_the_specification(tmp_path):
+    (tmp_path / "data").mkdir()
+    with (
+        BagWriter(tmp_path, algorithms=["sha256"]) as writer,
+        PackageGraph() as payload,
+        PackageGraph() as whole,
+    ):
+        for name, data in (("100%.txt", b"all of it\n"), ("hello.txt", b"hello world\n")):
+            (tmp_path / "data" / name).write_bytes(data)
+            digests = read_small(data, ["sha256"])
+            writer.add_payload(f"data/{name}", digests)
+            payload.add(f"data/{name}", digests)
+        info = [
+            ("Source-Organization", "Museum of Examples"),
+            ("External-Identifier", "https://museum.example/id/7"),
+            ("Bagging-Date", "2026-01-02"),
+            ("Payload-Oxum", "22.2"),
+            ("Payload-CID", format_cid(payload.folder("data").cid)),
+            ("CID-Profile", "unixfs-v1-2025"),
+        ]
+        names = writer.seal(info)
+        read_package(tmp_path, whole, SILENT)
+        package_cid = format_cid(whole.finish().cid)
+    page = (Path(__file__).resolve().parents[3] / "specs" / "bag-profile.md").read_text()
+    for name in names:
+        for line in (tmp_path / name).read_text().splitlines():
+            assert line in page
+    assert package_cid in page
