@@ -262,7 +262,12 @@ class _Walk:
             )
         if self._cut:
             self.findings.append(
-                Finding("findings-cut", "more problems than are listed", found=f"{self._cut} more")
+                Finding(
+                    "findings-cut",
+                    "more problems than are listed",
+                    found=f"{self._cut} more",
+                    severity=Severity.WARNING,  # an error among them took the place of a listed warning
+                )
             )
 
     def _unreadable(self, shown: str, expected: str, error: OSError) -> None:

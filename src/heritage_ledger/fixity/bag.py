@@ -66,7 +66,7 @@ def check_bag(
         feed = _Feed(graph)
         report = validate_bag(root, progress=progress, on_file=feed.file, on_folder=feed.folder)
         package_cid = payload_cid = None
-        if feed.is_whole:
+        if feed.is_whole and not report.skipped:
             package_cid = graph.finish().cid
             with contextlib.suppress(UsageError):  # there may be no data/
                 payload_cid = graph.folder("data").cid
