@@ -53,7 +53,7 @@ def method(seed: bytes) -> str:
     return f"did:key:{multikey}#{multikey}"
 
 
-def sign(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def sign(body: dict[str, Any], *, seed: bytes = SEED, **changes: Any) -> dict[str, Any]:
     """The body with a proof whose options may differ from ours; the signature holds all the same."""
     options = {
         "type": "DataIntegrityProof",
@@ -61,11 +61,11 @@ def sign(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "proofPurpose": "assertionMethod",
         **({"@context": body["@context"]} if "@context" in body else {}),
         "created": CREATED,
-        "verificationMethod": method(SEED),
+        "verificationMethod": method(seed),
         **changes,
     }
     message = sha256(rfc8785.dumps(options)).digest() + sha256(rfc8785.dumps(body)).digest()
-    value = "z" + base58(Ed25519PrivateKey.from_private_bytes(SEED).sign(message))
+    value = "z" + base58(Ed25519PrivateKey.from_private_bytes(seed).sign(message))
     return {**body, "proof": {**options, "proofValue": value}}
 
 

@@ -100,13 +100,13 @@ def parse_proof(data: bytes) -> ProofFile:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise _malformed("JSON in UTF-8", str(error)[:120]) from error
-    if not isinstance(document, dict) or document.get("type") != TYPE or document.get("version") != VERSION:
-        kind = document.get("type") if isinstance(document, dict) else type(document).__name__
+    named = (document.get("type"), document.get("version")) if isinstance(document, dict) else None
+    if named != (TYPE, VERSION) or isinstance(named[1], bool):
         raise EvidenceInvalid(
             "proof-version",
             "this is not a proof file that is known here",
             expected=f"type {TYPE}, version {VERSION}",
-            found=repr(kind)[:80],
+            found="no JSON object" if named is None else f"type {named[0]!r:.60}, version {named[1]!r:.20}",
             advice="take the file as `heritage prove` wrote it, or a newer version of this software",
         )
     proof = _read(document)
