@@ -102,8 +102,9 @@ def passes(subject: str) -> dict[str, Any]:
 
 
 def fails(checkpoint: str, inclusion: str, event: str) -> dict[str, Any]:
-    """The code of each stage, or pass."""
-    return {"stages": [checkpoint, inclusion, event]}
+    """The code of each stage, or pass; `error` is the first code."""
+    stages = [checkpoint, inclusion, event]
+    return {"error": next(code for code in stages if code != "pass"), "stages": stages}
 
 
 def right() -> list[dict[str, Any]]:

@@ -8,8 +8,6 @@ refused, so that a mistyped path cannot start a second history.
 SQLite's own check misses most flipped bits, so each row carries a SHA-256 of itself, and the `seal` row
 counts the heads and holds the exclusive-or of their digests: a changed row is found when it is read, a lost
 row when it is looked for, and both when the file is opened.
-
-The index opens its databases with `open_engine` and `sql_errors` of this module too.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import sqlite3
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -26,20 +23,15 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    Engine,
     Integer,
-    LargeBinary,
     MetaData,
     Table,
     Text,
     bindparam,
-    create_engine,
-    event,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from heritage_ledger.errors import (
@@ -52,17 +44,14 @@ from heritage_ledger.errors import (
 )
 from heritage_ledger.home.durable import SECRET_FILE, sync_folder, writing
 from heritage_ledger.home.seal import Seal, row_digest
-from heritage_ledger.home.sqlite import connect, sidecars, sqlite_error
+from heritage_ledger.home.sql import Blob, open_engine, sql_errors
+from heritage_ledger.home.sqlite import sidecars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from sqlalchemy import Connection, Row
-    from sqlalchemy.engine.interfaces import Dialect
-    from sqlalchemy.pool import Pool
-
-    from heritage_ledger.home.sqlite import Damaged
+    from sqlalchemy import Connection, Engine, Row
 
 STATE_VERSION: Final = 1
 """The layout of `state.db`; a file of another version is refused."""
@@ -79,59 +68,6 @@ class Head:
     size: int
     root: bytes
     checkpoint: bytes
-
-
-class Blob(LargeBinary):
-    """Bytes handed through untouched: no conversion, so that a damaged row shows its damage."""
-
-    cache_ok = True
-
-    def bind_processor(self, dialect: Dialect) -> None:
-        """Give the driver the bytes as they are."""
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
-        """Give the caller what the driver read."""
-
-
-def open_engine(path: Path, pragmas: Sequence[str], *, poolclass: type[Pool]) -> Engine:
-    """Return an engine over the existing SQLite file `path`; each connection first runs `pragmas`.
-
-    Transactions start with BEGIN, or with what the execution option `begin` says (`BEGIN IMMEDIATE` takes the
-    write lock at once). Nothing is opened before the first connection.
-    """
-    engine = create_engine("sqlite://", creator=lambda: connect(path, pragmas), poolclass=poolclass)
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-    event.listen(engine, "begin", begin)
-    return engine
-
-
-@contextlib.contextmanager
-def sql_errors(path: str | os.PathLike[str], damaged: Damaged) -> Iterator[None]:
-    """Turn an error of SQLAlchemy or its driver, raised inside, into one of ours.
-
-    `damaged(path, what the database said)` makes the error for content that cannot be trusted.
-
-    Raises:
-        HeritageError: as `sqlite_error` says; of another database, `TemporaryFailure`
-            (`database-unavailable`) when it does not answer and `OperationFailed` (`database-failed`) else.
-    """
-    try:
-        yield
-    except UnicodeDecodeError as error:  # the driver cannot even read what SQLite says about a damaged file
-        raise damaged(os.fspath(path), str(error)) from error
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        driver = error.orig if isinstance(error, DBAPIError) else error
-        where = os.fspath(path)
-        if isinstance(driver, sqlite3.Error):
-            raise sqlite_error(driver, where, damaged) from error
-        if isinstance(error, OperationalError):
-            raise TemporaryFailure(
-                "database-unavailable", f"the database did not answer: {driver}", path=where
-            ) from error
-        raise OperationFailed("database-failed", f"the database refused: {driver}", path=where) from error
 
 
 _METADATA = MetaData()

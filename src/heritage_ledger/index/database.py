@@ -18,8 +18,8 @@ from sqlalchemy.pool import QueuePool
 
 from heritage_ledger.errors import OperationFailed, UsageError
 from heritage_ledger.home.durable import SECRET_FILE, writing
+from heritage_ledger.home.sql import open_engine, sql_errors
 from heritage_ledger.home.sqlite import sidecars
-from heritage_ledger.home.state import open_engine, sql_errors
 from heritage_ledger.index.tables import INDEX_VERSION, META, METADATA
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ class IndexStale(OperationFailed):
 class Index:
     """Rows about one institution's log and packages. Close it, or use it as a context.
 
-    Every method may raise what `heritage_ledger.home.state.sql_errors` says, and `OperationFailed`
+    Every method may raise what `heritage_ledger.home.sql.sql_errors` says, and `OperationFailed`
     (`index-damaged`) when what it reads is not what was written.
     """
 

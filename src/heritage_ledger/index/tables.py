@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from heritage_ledger.content.cid import DIGEST_LENGTH
-from heritage_ledger.home.state import Blob
+from heritage_ledger.home.sql import Blob
 
 INDEX_VERSION: Final = 1
 """The layout of the tables; an index of another version is rebuilt."""
