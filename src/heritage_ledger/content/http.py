@@ -1,0 +1,339 @@
+"""Plain HTTP to the engines of this institution: one session, checked addresses, errors that are ours.
+
+The home of `requests`. No redirect is followed, no proxy and no `.netrc` of the environment is used: an
+engine is where the settings say, and its token goes nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from heritage_ledger.errors import (
+    DiskProblem,
+    HeritageError,
+    KeyProblem,
+    OperationFailed,
+    TemporaryFailure,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+CONNECT_SECONDS: Final = 10.0
+"""How long a connection may take: an engine is near."""
+SILENT_SECONDS: Final = 120.0
+"""How long an engine may say nothing while it works."""
+MAX_ANSWER: Final = 64 << 20
+"""Bytes of an answer that is read whole; lists of pins are read line by line instead."""
+MAX_LINE: Final = 1 << 20
+"""Bytes of one line of an answer that is read by lines."""
+_SAID: Final = 300
+"""Characters of what an engine said that go into an error."""
+_MULTIADDR: Final = re.compile(
+    r"/(?P<kind>ip4|ip6|dns|dns4|dns6)/(?P<host>[^/]+)/tcp/(?P<port>[0-9]{1,5})(?:/(?P<scheme>https?))?/?"
+)
+_SCHEMES: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service listens: `host` a name or an IP address, `base` the path below which its routes lie."""
+
+    scheme: str
+    host: str
+    port: int
+    base: str = ""
+
+    @property
+    def url(self) -> str:
+        """The address as a URL without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.base}"
+
+    @property
+    def multiaddr(self) -> str:
+        """The address as a multiaddr (multiformats.io/multiaddr); the path is left out."""
+        try:
+            kind = f"ip{ipaddress.ip_address(self.host).version}"
+        except ValueError:
+            kind = "dns"
+        return f"/{kind}/{self.host}/tcp/{self.port}/{self.scheme}"
+
+
+def parse_address(text: str) -> Address:
+    """Return the address that a multiaddr (`/ip4/127.0.0.1/tcp/5001`) or a URL names.
+
+    Raises:
+        UsageError: `engine-address`; it is neither, or carries a password, query or fragment.
+    """
+    if text.startswith("/"):
+        match = _MULTIADDR.fullmatch(text)
+        if match is None:
+            raise _bad_address(text)
+        return _address(match["scheme"] or "http", match["host"], int(match["port"]), "", text)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise _bad_address(text) from error
+    if parts.scheme not in _SCHEMES or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise _bad_address(text)
+    return _address(
+        parts.scheme, parts.hostname, port or _SCHEMES[parts.scheme], parts.path.rstrip("/"), text
+    )
+
+
+def _address(scheme: str, host: str, port: int, base: str, text: str) -> Address:
+    if not 0 < port < 1 << 16 or not host.isascii() or not host.isprintable():
+        raise _bad_address(text)
+    return Address(scheme, host, port, base)
+
+
+def _bad_address(text: str) -> UsageError:
+    return UsageError(
+        "engine-address",
+        "this address of an engine cannot be used",
+        expected="a multiaddr such as /ip4/127.0.0.1/tcp/5001, or a URL such as http://127.0.0.1:5001",
+        found=repr(re.sub(r"//[^/@]*@", "//…@", text)[:80]),
+        advice="mend heritage.toml; a token goes into a file or the environment, never into the address",
+    )
+
+
+def authorization(token: str | None) -> dict[str, str]:
+    """Return the headers for a token: `basic:USER:PASSWORD`, `bearer:TOKEN`, or a bare bearer token."""
+    if token is None:
+        return {}
+    kind, colon, rest = token.partition(":")
+    if colon and kind == "basic":
+        user, _, password = rest.partition(":")
+        pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+    return {"Authorization": f"Bearer {rest if colon and kind == 'bearer' else token}"}
+
+
+class Service:
+    """One engine reached by HTTP, in words such as `Kubo`; a context, or to be closed.
+
+    Every method raises `TemporaryFailure` (`engine-unreachable`, `engine-silent`) when the engine is not
+    there or does not answer in time, `KeyProblem` (`engine-token`) when it does not know the token,
+    `DiskProblem` (`engine-disk-full`) when its disk is full, and `OperationFailed` (`engine-refused`,
+    `engine-answer`) when it refuses or answers with something else than it should.
+    """
+
+    def __init__(
+        self, name: str, address: Address, token: str | None, *, silent: float = SILENT_SECONDS
+    ) -> None:
+        """`silent` is how many seconds the engine may say nothing."""
+        self.name = name
+        self.address = address
+        self._timeout = (CONNECT_SECONDS, silent)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.headers.update(authorization(token))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every connection; closing twice is nothing."""
+        self._session.close()
+
+    def call(
+        self,
+        method: str,
+        route: str,
+        *,
+        query: Iterable[tuple[str, str]] = (),
+        body: bytes | Iterable[bytes] | None = None,
+        document: object = None,
+        headers: Mapping[str, str] | None = None,
+        missing: bool = False,
+    ) -> bytes | None:
+        """Return the whole answer; None where it is 404 and `missing` allows that.
+
+        `document` is sent as JSON.
+        """
+        with self.opened(
+            method, route, query=query, body=body, document=document, headers=headers, missing=missing
+        ) as answer:
+            return None if answer is None else self._whole(answer)
+
+    def json(self, method: str, route: str, **words: Any) -> Any:
+        """Return the answer as what its JSON says; None for 404 where `missing` allows it, or for no body."""
+        data = self.call(method, route, **words)
+        if not data:
+            return None
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self.unexpected("JSON", repr(data[:80])) from error
+
+    def lines(self, method: str, route: str, **words: Any) -> Iterator[Any]:
+        """Yield what each line of the answer says in JSON, as it comes."""
+        with self.opened(method, route, **words) as answer:
+            for line in () if answer is None else self._lines(answer):
+                try:
+                    yield json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise self.unexpected("JSON lines", repr(line[:80])) from error
+
+    @contextlib.contextmanager
+    def opened(
+        self,
+        method: str,
+        route: str,
+        *,
+        query: Iterable[tuple[str, str]] = (),
+        body: bytes | Iterable[bytes] | None = None,
+        document: object = None,
+        headers: Mapping[str, str] | None = None,
+        missing: bool = False,
+    ) -> Iterator[requests.Response | None]:
+        """The answer of one request, its status checked, its body not read yet."""
+        with self.errors():
+            answer = self._session.request(
+                method,
+                self.address.url + route,
+                params=list(query),
+                data=body,
+                json=document,
+                headers=dict(headers or {}),
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            )
+            with contextlib.closing(answer):
+                if missing and answer.status_code == 404:
+                    yield None
+                    return
+                self._check(answer)
+                yield answer
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what `requests` raises inside into errors of ours."""
+        try:
+            yield
+        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
+            raise self._temporary("engine-silent", "does not answer in time", error) from error
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            raise self._temporary("engine-unreachable", "cannot be reached", error) from error
+        except urllib3.exceptions.HTTPError as error:  # raised by reads of the body
+            raise self._temporary("engine-unreachable", "cannot be reached", error) from error
+        except requests.RequestException as error:
+            raise self.unexpected("an HTTP answer", str(error)[:_SAID]) from error
+
+    def _temporary(self, code: str, what: str, error: Exception) -> TemporaryFailure:
+        found = str(getattr(error, "args", [error])[0])[:_SAID] or type(error).__name__
+        if code == "engine-silent":
+            return TemporaryFailure(
+                "engine-silent",
+                f"{self.name} {what}",
+                path=self.address.url,
+                found=found,
+                advice="see whether it is overloaded; then run the same command again",
+            )
+        return TemporaryFailure(
+            "engine-unreachable",
+            f"{self.name} {what}",
+            path=self.address.url,
+            found=found,
+            advice="start it, or mend its address in heritage.toml; then run the same command again",
+        )
+
+    def read(self, answer: requests.Response, size: int) -> bytes:
+        """Return up to `size` bytes of an opened answer's body, none at its end."""
+        with self.errors():
+            data: bytes = answer.raw.read(size, decode_content=True)
+            return data
+
+    def _check(self, answer: requests.Response) -> None:
+        if answer.status_code < 300:
+            return
+        said = self._message(answer)
+        if answer.status_code in {401, 403}:
+            raise KeyProblem(
+                "engine-token",
+                f"{self.name} does not accept our token",
+                path=self.address.url,
+                expected="a token that it knows",
+                found=f"status {answer.status_code}",
+                advice="set the token that the settings name, as the daemon's own settings have it",
+            )
+        raise self.refusal(said, f"status {answer.status_code}")
+
+    def refusal(self, said: str, status: str) -> HeritageError:
+        """The error for a refusal in the engine's own words."""
+        if "no space left" in said.lower() or "quota exceeded" in said.lower():
+            return DiskProblem(
+                "engine-disk-full",
+                f"the disk of {self.name} is full",
+                path=self.address.url,
+                found=said[:_SAID],
+                advice="give it more room, then run the same command again; nothing was recorded",
+            )
+        return OperationFailed(
+            "engine-refused",
+            f"{self.name} refuses",
+            path=self.address.url,
+            expected="status 200",
+            found=f"{status}: {said}"[:_SAID],
+            advice="the daemon's own log says more",
+        )
+
+    def unexpected(self, expected: str, found: str) -> OperationFailed:
+        """The error for an answer that is not what the interface promises."""
+        return OperationFailed(
+            "engine-answer",
+            f"{self.name} answers with something else than it should",
+            path=self.address.url,
+            expected=expected,
+            found=found[:_SAID],
+            advice="check that the address is that of the engine, and its version",
+        )
+
+    def _message(self, answer: requests.Response) -> str:
+        text = answer.raw.read(1 << 16, decode_content=True).decode(errors="replace").strip()
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
+            document = json.loads(text)
+            for name in ("Message", "message", "error", "reason"):
+                found = document.get(name)
+                if isinstance(found, dict):
+                    found = found.get("details") or found.get("reason")
+                if isinstance(found, str) and found:
+                    return found
+        return text
+
+    def _whole(self, answer: requests.Response) -> bytes:
+        parts = []
+        size = 0
+        while piece := self.read(answer, 1 << 20):
+            size += len(piece)
+            if size > MAX_ANSWER:
+                raise self.unexpected(f"at most {MAX_ANSWER} bytes", "more")
+            parts.append(piece)
+        return b"".join(parts)
+
+    def _lines(self, answer: requests.Response) -> Iterator[bytes]:
+        left = b""
+        for piece in answer.iter_content(chunk_size=None):
+            *whole, left = (left + piece).split(b"\n")
+            yield from (line for line in whole if line.strip())
+            if len(left) > MAX_LINE:
+                raise self.unexpected(f"lines of at most {MAX_LINE} bytes", "a longer one")
+        if left.strip():
+            yield left
