@@ -24,6 +24,7 @@ _IN_VERDICT: Final = (
     "log_index",
     "event_id",
     "bag_path",
+    "released",
     "files",
     "size",
     "shared",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _LABEL: Final = 12
 """Columns of a label."""
-_EVERY_EVENT: Final = {"Activity", "Event"}
+HELD: Final = "held by the engine alone; `heritage export` writes it again"
+_EVERY_EVENT: Final = {"Activity", "PreservationEvent"}
 """Types that every event has; the one beside them says what happened."""
 
 
@@ -91,7 +92,7 @@ def receipt_lines(receipt: Receipt, output: Output) -> Iterator[str]:
             ("version", receipt.version),
             ("files", f"{quantities.count(receipt.files, 'file')}, {quantities.size(receipt.size)}"),
             ("shared", shared if receipt.shared else None),
-            ("bag", receipt.bag_path),
+            ("bag", HELD if receipt.released else receipt.bag_path),
             ("payload", receipt.payload_cid),
             ("package", receipt.package_cid),
             ("event", receipt.event_id),
@@ -202,11 +203,12 @@ def _event_facts(event: EventSummary) -> Iterator[str]:
 
 
 def _package_facts(package: PackageSummary) -> Iterator[str]:
+    place = HELD if package.released else package.folder
     yield from facts(
         (
             ("version", f"{package.version} of {package.asset}"),
             ("files", f"{quantities.count(package.files, 'file')}, {quantities.size(package.size)}"),
-            ("bag", f"{package.folder} (BagIt {package.bagit_version}, {package.kind})"),
+            ("bag", f"{place} (BagIt {package.bagit_version}, {package.kind})"),
             ("payload", package.payload_cid),
             ("package", package.package_cid),
             ("log entry", package.log_index),
@@ -222,7 +224,7 @@ def _place_facts(place: FilePlace) -> Iterator[str]:
             ("in", f"version {package.version} of {package.asset}, log entry {package.log_index}"),
             ("size", quantities.size(place.size)),
             ("address", place.cid),
-            ("on disk", package.folder / place.path),
+            ("on disk", HELD if package.released else package.folder / place.path),
         )
     )
 

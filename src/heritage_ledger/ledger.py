@@ -16,14 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from heritage_ledger.content.cid import format_cid
+from heritage_ledger.content.cid import format_cid, parse_cid
 from heritage_ledger.deposit.adopt import Adoption, adopt
 from heritage_ledger.deposit.books import Books
+from heritage_ledger.deposit.engines import Engines, open_kubo
 from heritage_ledger.deposit.genesis import begin_log, software
 from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
-from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
-from heritage_ledger.events.context import context_bytes
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, UsageError
 from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
 from heritage_ledger.fixity.home import log_verifiers, verify_home
@@ -32,10 +32,8 @@ from heritage_ledger.fixity.verdict import Verdict, judge
 from heritage_ledger.home import lock
 from heritage_ledger.home.keyring import open_keys
 from heritage_ledger.home.layout import Home, open_home
-from heritage_ledger.home.settings import (
-    Settings,
-    read_settings,
-)
+from heritage_ledger.home.release import is_released
+from heritage_ledger.home.settings import DEFAULT_CLASS, Settings, read_settings
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.index.absorb import absorb, rebuild
 from heritage_ledger.index.database import erase
@@ -45,13 +43,14 @@ from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureV
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.verify import check_log
 from heritage_ledger.progress import SILENT
-from heritage_ledger.provenance.proof import ProofFile, ProvedEntry, format_proof, tlog_proof
+from heritage_ledger.provenance.prove import prove
 from heritage_ledger.provenance.trace import EventSummary, Trace, summarise, trace
 from heritage_ledger.provenance.views import AssetSummary, FilePlace, LogKey, PackageSummary, Rebuilt, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.deposit.receipt import Receipt
     from heritage_ledger.errors import Finding
     from heritage_ledger.events.agents import Agent
@@ -109,7 +108,7 @@ class Ledger:
     def close(self) -> None:
         """Let go of databases and keys."""
         self._held.close()
-        for name in ("index", "books"):
+        for name in ("index", "books", "kubo"):
             self.__dict__.pop(name, None)
 
     @property
@@ -138,11 +137,23 @@ class Ledger:
         return index
 
     @cached_property
+    def kubo(self) -> KuboEngine | None:
+        """The daemon that holds the blocks, where the settings name one; nothing is asked of it yet."""
+        if self.settings.content.engine != "kubo":
+            return None
+        return self._held.enter_context(open_kubo(self.settings, self.home))
+
+    @property
+    def engines(self) -> Engines:
+        """What holds the blocks: its status, and moves from one engine to the other."""
+        return Engines(self.home, self.settings, self.index, self.kubo)
+
+    @cached_property
     def books(self) -> Books:
         """Keys, log and index opened for writing; what an interrupted process left is finished first."""
         keys = open_keys(self.home, self._passphrase)
         state = self._held.enter_context(StateStore.open(self.home.state))
-        books = Books(self.home, self.settings, state, self.index, keys, software())
+        books = Books(self.home, self.settings, state, self.index, keys, software(), self.kubo)
         self._held.callback(books.close)
         books.finish_left()
         return books
@@ -165,6 +176,7 @@ class Ledger:
         move: bool = False,
         skip_junk: bool = False,
         algorithms: Sequence[str] = ("sha512",),
+        storage_class: str = DEFAULT_CLASS,
         progress: Progress = SILENT,
     ) -> Receipt:
         """Package, address and record a folder of files, or one file; the receipt is on the disk.
@@ -178,11 +190,13 @@ class Ledger:
             move: remove the source files once the deposit is recorded.
             skip_junk: leave out what desktops make for themselves.
             algorithms: manifests to write; sha512 always is.
+            storage_class: says in `heritage.toml` whether the bag stays on the disk beside the engine.
             progress: told what happens.
 
         Raises:
-            UsageError, ProblemsFound, OperationFailed, DiskProblem, HomeLocked, KeyProblem.
+            UsageError, ProblemsFound, OperationFailed, DiskProblem, HomeLocked, KeyProblem, TemporaryFailure.
         """
+        self.settings.keeps_bag(storage_class)
         names = tuple(dict.fromkeys(("sha512", *algorithms)))
         request = Request(
             source=Path(source),
@@ -193,6 +207,7 @@ class Ledger:
             algorithms=names,
             move=move,
             skip_junk=skip_junk,
+            storage_class=storage_class,
         )
         return ingest(self.books, request, progress)
 
@@ -203,6 +218,7 @@ class Ledger:
         asset: str | None = None,
         title: str | None = None,
         agent: str | None = None,
+        storage_class: str = DEFAULT_CLASS,
         progress: Progress = SILENT,
     ) -> Receipt:
         """Validate a bag made elsewhere (a folder, tar, tar.gz or zip) and take it in unchanged.
@@ -211,9 +227,13 @@ class Ledger:
 
         Raises:
             ProblemsFound: the bag is not valid; every reason is a finding.
-            UsageError, EvidenceInvalid, OperationFailed, DiskProblem, HomeLocked, KeyProblem.
+            UsageError, EvidenceInvalid, OperationFailed, DiskProblem, HomeLocked, KeyProblem,
+            TemporaryFailure.
         """
-        request = Adoption(Path(bag), self._asset(asset), self._title(title), self._actor(agent))
+        self.settings.keeps_bag(storage_class)
+        request = Adoption(
+            Path(bag), self._asset(asset), self._title(title), self._actor(agent), storage_class
+        )
         return adopt(self.books, request, progress)
 
     def _asset(self, asset: str | None) -> str | None:
@@ -300,6 +320,7 @@ class Ledger:
             files=row.files,
             size=row.bytes,
             kind=row.kind,
+            released=is_released(self.home.root / row.folder),
         )
 
     def trace(self, what: str) -> Trace:
@@ -324,7 +345,7 @@ class Ledger:
             EvidenceMissing: there is no such asset.
         """
         if deep:
-            for verdict in verify_home(self.home, self.origin, progress):
+            for verdict in verify_home(self.home, self.origin, progress, kubo=self.kubo):
                 if not assets or verdict.asset is None or verdict.asset in assets:
                     yield verdict
             return
@@ -339,7 +360,7 @@ class Ledger:
                 format_cid(row.package_cid),
                 format_cid(row.payload_cid),
             )
-            yield verify_package(self.home, evidence, recorded, progress)
+            yield verify_package(self.home, evidence, recorded, progress, kubo=self.kubo)
 
     def _recorded(self, asset: str | None) -> list[PackageRow]:
         rows = list(self.index.packages(asset))
@@ -385,30 +406,39 @@ class Ledger:
             EvidenceMissing: nothing here has this name, or the checkpoint does not reach it.
             EvidenceInvalid: the log is damaged; nothing is proved then.
         """
-        if form not in {"heritage", "tlog-proof"}:
-            raise UsageError(
-                "proof-form", "no such form of proof", expected="heritage or tlog-proof", found=form
-            )
-        index = self._event_of(what)
         log = self.log
-        checkpoint, _ = log.open_checkpoint(log_verifiers(self.home, self.origin, log), self.origin)
-        if index >= checkpoint.size:
+        return prove(log, log_verifiers(self.home, self.origin, log), self.origin, self._event_of(what), form)
+
+    def export(
+        self, asset: str, target: Path, *, version: int | None = None, progress: Progress = SILENT
+    ) -> PackageSummary:
+        """Write a package's bag into the new folder `target`, byte for byte, from the disk or the engine.
+
+        `asset` may be a package's CID too; without `version` the latest is meant.
+
+        Raises:
+            EvidenceMissing: there is no such package (`not-found`), or a block of it is missing.
+            EvidenceInvalid: the package is damaged; nothing is kept.
+            OperationFailed: something lies at `target`.
+        """
+        row = self._wanted(asset, version)
+        progress.begin("export", files=row.files + row.tag_files, size=row.bytes)
+        self.engines.export(row, Path(target), progress)
+        return self._package(row)
+
+    def _wanted(self, what: str, version: int | None) -> PackageRow:
+        found = self.index.package(what, version)
+        if found is None and version is None:
+            with contextlib.suppress(EvidenceInvalid, UsageError):
+                found = self.index.package_by_cid(parse_cid(what))
+        if found is None:
             raise EvidenceMissing(
-                "event-not-in-log",
-                "the published checkpoint does not reach the event",
-                expected=f"more than {index} entries",
-                found=f"{checkpoint.size} entries",
+                "not-found",
+                "no such package",
+                path=what if version is None else f"{what} version {version}",
+                advice="run `heritage list` for the assets, `heritage show` for their versions",
             )
-        entries = tuple(
-            ProvedEntry(
-                number,
-                log.read_entry(number, checkpoint.size),
-                log.prove_inclusion(number, checkpoint.size, checkpoint.root),
-            )
-            for number in sorted({0, index})
-        )
-        proof = ProofFile(log.read_checkpoint(), context_bytes(), entries)
-        return format_proof(proof) if form == "heritage" else tlog_proof(proof, proof.subject)
+        return found
 
     def _event_of(self, what: str) -> int:
         found = self.index.resolve(what)
@@ -451,7 +481,8 @@ class Ledger:
                 checkpoint, _ = self.log.open_checkpoint(
                     log_verifiers(self.home, self.origin, self.log), self.origin
                 )
-                findings = rebuild(index, self.log, self.home, checkpoint.size, progress)
+                get = None if self.kubo is None else self.kubo.get
+                findings = rebuild(index, self.log, self.home, checkpoint.size, progress, get=get)
                 packages = sum(1 for _ in index.packages())
         return Rebuilt(checkpoint.size, packages, tuple(findings))
 

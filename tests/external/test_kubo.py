@@ -7,7 +7,6 @@ import shutil
 import subprocess
 
 import pytest
-from heritage_testkit.kubo import kubo
 
 from heritage_ledger.content.blocks import PackageKey, State
 from heritage_ledger.content.cid import format_cid, make_cid, parse_cid
@@ -24,6 +23,7 @@ from heritage_ledger.errors import (
     TemporaryFailure,
 )
 from heritage_ledger.progress import SILENT
+from heritage_testkit.kubo import kubo
 
 pytestmark = pytest.mark.external
 ORIGIN = "museum.example/ledger/1"
@@ -53,7 +53,7 @@ def bag(tmp_path):
     (root / "data" / "large.bin").write_bytes(os.urandom((5 << 20) + 17))
     for number in range(300):
         (root / "data" / "many" / f"{number}.txt").write_text(f"page {number}\n")
-    (root / "data" / "Ä – leer").write_bytes(b"")
+    (root / "data" / "Ä leer").write_bytes(b"")
     (root / "bagit.txt").write_text("BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
     return root
 

@@ -1,4 +1,4 @@
-"""A real Kubo daemon, closed off: on loopback, on ports that the system picks, without a network of its own."""
+"""A real Kubo daemon, closed off: on loopback, on ports that the system picks, with no network."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from heritage_testkit.outside import PROJECT
 
 if TYPE_CHECKING:

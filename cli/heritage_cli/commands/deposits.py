@@ -12,6 +12,7 @@ from heritage_cli.session import Ending, session_of
 app = typer.Typer()
 
 _AGENT_HELP = "Who acts: Name or Name <URI>; else HERITAGE_AGENT, else this software alone."
+_CLASS_HELP = "Says in heritage.toml whether the bag stays on the disk beside the engine."
 
 
 @command(
@@ -44,6 +45,7 @@ def ingest(
     algorithm: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="One more manifest, as sha256; repeatable.")
     ] = None,
+    storage_class: Annotated[str, typer.Option(metavar="NAME", help=_CLASS_HELP)] = "default",
 ) -> Ending:
     """Seal files as a bag, address it, and record it as a signed event in the log.
 
@@ -60,6 +62,7 @@ def ingest(
             move=move,
             skip_junk=skip_junk,
             algorithms=("sha512", *(algorithm or ())),
+            storage_class=storage_class,
             progress=progress,
         )
     return give_receipt(session, receipt)
@@ -82,9 +85,17 @@ def adopt(
         str | None, typer.Option(metavar="TEXT", help="One line that names it for people.")
     ] = None,
     agent: Annotated[str | None, typer.Option(metavar="WHO", help=_AGENT_HELP)] = None,
+    storage_class: Annotated[str, typer.Option(metavar="NAME", help=_CLASS_HELP)] = "default",
 ) -> Ending:
     """Take in a bag made elsewhere, after checking all of it, without changing a byte."""
     session = session_of(context)
     with session.ledger() as ledger, session.progress() as progress:
-        receipt = ledger.adopt(bag, asset=asset, title=title, agent=acting(agent), progress=progress)
+        receipt = ledger.adopt(
+            bag,
+            asset=asset,
+            title=title,
+            agent=acting(agent),
+            storage_class=storage_class,
+            progress=progress,
+        )
     return give_receipt(session, receipt)

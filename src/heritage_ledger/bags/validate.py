@@ -22,10 +22,11 @@ from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError, Seve
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from heritage_ledger.bags.manifests import Manifest
+    from heritage_ledger.bags.walk import Outcome
     from heritage_ledger.progress import Progress
 
 DIGEST_CODES: Final = frozenset(
@@ -71,8 +72,12 @@ def validate_bag(
     progress: Progress = SILENT,
     on_file: Callable[[str, FileDigests], object] | None = None,
     on_folder: Callable[[str], object] | None = None,
+    files: Callable[[tuple[str, ...]], Iterator[tuple[str, Outcome]]] | None = None,
 ) -> BagReport:
     """Check the bag in `root`, complete and valid, and report everything that is wrong.
+
+    Where the payload lies elsewhere, `files` yields all files of the bag with the digests of the algorithms
+    that it is given; `root` then need hold no more than the tag files and a folder `data`.
 
     `on_file` gets each file's path and digests, `on_folder` each empty folder, depth first, a folder's files
     before its folders: enough to compute the bag's address in the same read.
@@ -81,7 +86,8 @@ def validate_bag(
         OperationFailed: there is no bag in `root` (`not-a-bag`).
     """
     check = _Check(open_bag(root))
-    for path, outcome in read_bag(root, check.algorithms, threads, progress):
+    met = files(check.algorithms) if files else read_bag(root, check.algorithms, threads, progress)
+    for path, outcome in met:
         if isinstance(outcome, FileDigests):
             check.file(path, outcome)
             if on_file is not None and is_utf8(path):

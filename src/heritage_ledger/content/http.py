@@ -229,29 +229,29 @@ class Service:
         try:
             yield
         except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-            raise self._temporary("engine-silent", "does not answer in time", error) from error
+            raise self._silent(error) from error
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise self._temporary("engine-unreachable", "cannot be reached", error) from error
+            raise self._unreachable(error) from error
         except urllib3.exceptions.HTTPError as error:  # raised by reads of the body
-            raise self._temporary("engine-unreachable", "cannot be reached", error) from error
+            raise self._unreachable(error) from error
         except requests.RequestException as error:
             raise self.unexpected("an HTTP answer", str(error)[:_SAID]) from error
 
-    def _temporary(self, code: str, what: str, error: Exception) -> TemporaryFailure:
-        found = str(getattr(error, "args", [error])[0])[:_SAID] or type(error).__name__
-        if code == "engine-silent":
-            return TemporaryFailure(
-                "engine-silent",
-                f"{self.name} {what}",
-                path=self.address.url,
-                found=found,
-                advice="see whether it is overloaded; then run the same command again",
-            )
+    def _silent(self, error: Exception) -> TemporaryFailure:
+        return TemporaryFailure(
+            "engine-silent",
+            f"{self.name} does not answer in time",
+            path=self.address.url,
+            found=_said(error),
+            advice="see whether it is overloaded; then run the same command again",
+        )
+
+    def _unreachable(self, error: Exception) -> TemporaryFailure:
         return TemporaryFailure(
             "engine-unreachable",
-            f"{self.name} {what}",
+            f"{self.name} cannot be reached",
             path=self.address.url,
-            found=found,
+            found=_said(error),
             advice="start it, or mend its address in heritage.toml; then run the same command again",
         )
 
@@ -337,3 +337,7 @@ class Service:
                 raise self.unexpected(f"lines of at most {MAX_LINE} bytes", "a longer one")
         if left.strip():
             yield left
+
+
+def _said(error: Exception) -> str:
+    return str(error.args[0] if error.args else error)[:_SAID] or type(error).__name__

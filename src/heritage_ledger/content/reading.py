@@ -94,6 +94,26 @@ def read_small(data: bytes | memoryview, algorithms: Sequence[str]) -> FileDiges
     return FileDigests(len(view), digests, leaves)
 
 
+def digest_pieces(pieces: Iterable[bytes], algorithms: Sequence[str]) -> FileDigests:
+    """Return the digests of a file that comes in pieces of any length."""
+    hashers = [_hasher(algorithm) for algorithm in algorithms]
+    leaves = []
+    size = 0
+    left = b""
+    for piece in pieces:
+        for hasher in hashers:
+            hasher.update(piece)
+        size += len(piece)
+        left = left + piece if left else piece
+        while len(left) >= CHUNK_SIZE:
+            leaves.append(hashlib.sha256(memoryview(left)[:CHUNK_SIZE]).digest())
+            left = left[CHUNK_SIZE:]
+    if left or not size:
+        leaves.append(hashlib.sha256(left).digest())
+    digests = {name: hasher.digest() for name, hasher in zip(algorithms, hashers, strict=True)}
+    return FileDigests(size, digests, b"".join(leaves))
+
+
 def read_descriptor(
     descriptor: int,
     algorithms: Sequence[str],

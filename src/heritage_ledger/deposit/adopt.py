@@ -27,6 +27,7 @@ from heritage_ledger.home.durable import (
     write_all,
     writing,
 )
+from heritage_ledger.home.settings import DEFAULT_CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,7 @@ class Adoption:
     asset: str | None
     title: str | None
     actor: Agent | None
+    storage_class: str = DEFAULT_CLASS
 
 
 def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
@@ -96,6 +98,7 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
                 shared=0,
                 started=started,
                 findings=report.findings,
+                storage_class=request.storage_class,
             ),
             progress,
         )

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from heritage_ledger.deposit.staging import finish_left, settle_left
+from heritage_ledger.deposit.release import release
+from heritage_ledger.deposit.staging import Claim, finish_left, settle_left
 from heritage_ledger.events.agents import Agent, AgentKind, institution_id
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.home import lock
@@ -17,6 +18,7 @@ from heritage_ledger.log.files import LogFiles
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
+    from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.home.keyring import Keyring
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.settings import Settings
@@ -43,6 +45,7 @@ class Books:
     index: Index
     keys: Keyring
     software: Agent
+    kubo: KuboEngine | None
     appender: Appender = field(init=False)
     log: LogFiles = field(init=False)
 
@@ -88,10 +91,15 @@ class Books:
             self.settle()
         finish_left(self.home, self._complete)
 
-    def _complete(self, asset: str, version: int) -> None:
-        row = self.index.package(asset, version)
-        if row is not None and not is_complete(self.index, row.log_index):
-            add_content_from_bag(self.index, self.home, row, SILENT)
+    def _complete(self, claim: Claim) -> None:
+        row = self.index.package(claim.asset, claim.version)
+        if row is None:
+            return
+        if not is_complete(self.index, row.log_index):
+            get = None if self.kubo is None else self.kubo.get
+            add_content_from_bag(self.index, self.home, row, SILENT, get=get)
+        if claim.release and self.kubo is not None:
+            release(self.home, self.kubo, row)
 
     def size(self) -> int:
         """How many entries the log has."""

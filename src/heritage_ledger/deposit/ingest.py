@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from heritage_ledger.deposit.survey import survey
 from heritage_ledger.errors import DiskProblem, UsageError
 from heritage_ledger.events.packages import BagFile
 from heritage_ledger.home.durable import SEALED_FILE, SEALED_FOLDER, TreeSync, writing
+from heritage_ledger.home.settings import DEFAULT_CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +56,7 @@ class Request:
     algorithms: Sequence[str]
     move: bool
     skip_junk: bool
+    storage_class: str = DEFAULT_CLASS
 
 
 def read_metadata(path: Path) -> bytes:
@@ -132,6 +135,7 @@ def ingest(books: Books, request: Request, progress: Progress) -> Receipt:
                 metadata=making.metadata,
                 started=started,
                 findings=found.findings,
+                storage_class=request.storage_class,
             ),
             progress,
         )
@@ -239,7 +243,7 @@ def _take_over(found: Survey, payload: Path) -> None:
     for file in found:
         name = os.path.join(found.source, file.path.encode())  # noqa: PTH118 - bytes paths
         kept = payload / file.path
-        with writing(kept):
+        with writing(kept), contextlib.suppress(FileNotFoundError):  # released to the engine
             kept.chmod(SEALED_FILE)
         status = os.lstat(name)
         same = (status.st_size, status.st_mtime_ns, status.st_ino) == file[1:]

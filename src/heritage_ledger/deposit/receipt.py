@@ -17,7 +17,8 @@ class Receipt:
 
     `files` and `size` (bytes) count the payload; `shared` counts payload bytes that lie on the disk once,
     together with an earlier version; `findings` are warnings met on the way; `checkpoint` is the signed
-    note of the log that includes the event.
+    note of the log that includes the event. Where `released` is set the bag has left `bag_path`: the engine
+    alone holds it.
     """
 
     asset: str
@@ -33,3 +34,4 @@ class Receipt:
     shared: int
     findings: tuple[Finding, ...]
     checkpoint: bytes
+    released: bool = False

@@ -8,15 +8,19 @@ it is made again from bags and log.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from heritage_ledger.content.cid import format_cid
+from heritage_ledger.deposit.hold import held
 from heritage_ledger.deposit.receipt import Receipt
+from heritage_ledger.deposit.release import release
+from heritage_ledger.deposit.staging import Claim
 from heritage_ledger.events.bodies import EventFrame, adoption_body, ingestion_body
 from heritage_ledger.events.event import open_event, sign_event
 from heritage_ledger.events.packages import PackageDescription
 from heritage_ledger.home import lock
+from heritage_ledger.home.settings import DEFAULT_CLASS
 from heritage_ledger.index.absorb import add_content, add_event
 
 if TYPE_CHECKING:
@@ -60,22 +64,50 @@ class Deposit:
     shared: int
     started: str
     findings: tuple[Finding, ...]
+    storage_class: str = DEFAULT_CLASS
 
 
 def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, progress: Progress) -> Receipt:
     """Give the staged bag its place and its event; what this returns is on the disk and in the log.
 
+    Where the engine is Kubo, it holds the package before there is an event: nothing is acknowledged that the
+    engine did not take.
+
     Raises:
         HomeLocked: another process kept the append lock.
         DiskProblem: the disk is full or failing; the bag is taken back.
+        TemporaryFailure, KeyProblem, OperationFailed: the engine does not take the package.
     """
+    keeps_bag = books.settings.keeps_bag(deposit.storage_class)
+    with held(books, work, graph, deposit, progress) as hold:
+        receipt = _record(books, work, graph, deposit, progress, keeps_bag=keeps_bag)
+        hold.confirm(receipt.version)
+    if books.kubo is not None and not keeps_bag:
+        progress.begin("release")
+        row = books.index.package(receipt.asset, receipt.version)
+        assert row is not None
+        release(books.home, books.kubo, row)
+        receipt = replace(receipt, released=True)
+    work.settled()
+    return receipt
+
+
+def _record(
+    books: Books,
+    work: Staging,
+    graph: PackageGraph,
+    deposit: Deposit,
+    progress: Progress,
+    *,
+    keeps_bag: bool,
+) -> Receipt:
     progress.begin("record")
     with lock.hold(books.home.lock):
         books.settle()
         version = books.next_version(deposit.asset)
         entry, event_id = _event(books, deposit, version)
         size = books.size()
-        target = work.place(deposit.asset, version)
+        target = work.place(Claim(deposit.asset, version, release=not keeps_bag))
         try:
             appended = _append(books, entry, deposit)
         except BaseException:
@@ -84,7 +116,6 @@ def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, p
             raise
     progress.begin("index", files=graph.count)
     add_content(books.index, appended.first_index, graph)
-    work.settled()
     return _receipt(deposit, version, event_id, target, appended)
 
 

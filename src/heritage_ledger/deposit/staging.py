@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import HomeLocked, OperationFailed
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 _WRITABLE: Final = 0o700
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a deposit is about to be: a version of an asset, whose bag may be released once it is recorded."""
+
+    asset: str
+    version: int
+    release: bool = False
+
+
 class Staging:
     """One deposit in the making, in the folder `root`."""
 
@@ -42,16 +52,15 @@ class Staging:
         """The bag's folder while it is made."""
         return self.root / "bag"
 
-    def place(self, asset: str, version: int) -> Path:
+    def place(self, claim: Claim) -> Path:
         """Move the finished bag to its place, seal its folder, and put all of that on the disk.
 
         Raises:
             OperationFailed: the place is taken.
             DiskProblem: the disk did not confirm.
         """
-        target = self.home.package(asset, version)
-        claim = json.dumps({"asset": asset, "version": version}).encode()
-        write_file(self.root / "claim", claim, mode=0o600)
+        target = self.home.package(claim.asset, claim.version)
+        write_file(self.root / "claim", json.dumps(asdict(claim)).encode(), mode=0o600)
         with writing(target):
             target.parent.mkdir(exist_ok=True)
         self.is_placed = True
@@ -105,25 +114,25 @@ def settle_left(home: Home, is_recorded: Callable[[str, int], bool]) -> tuple[Pa
         if lock.is_held(root / "lock"):
             continue
         claim = _claim(root)
-        if claim is not None and is_recorded(*claim):
+        if claim is not None and is_recorded(claim.asset, claim.version):
             continue
         if claim is not None and not (root / "bag").exists():
-            target = home.package(*claim)
+            target = home.package(claim.asset, claim.version)
             if target.is_dir():
                 aside.append(_quarantine(home, target, root.name))
         remove_tree(root)
     return tuple(aside)
 
 
-def finish_left(home: Home, finish: Callable[[str, int], None]) -> None:
-    """Call `finish(asset, version)` for each recorded deposit whose process died, then clear it away."""
+def finish_left(home: Home, finish: Callable[[Claim], None]) -> None:
+    """Call `finish(claim)` for each recorded deposit whose process died, then clear it away."""
     for root in _left(home):
         try:
             with lock.hold(root / "lock", wait=0):
                 claim = _claim(root)
                 if claim is None:  # perhaps just made by a process that is about to take its lock
                     continue
-                finish(*claim)
+                finish(claim)
                 remove_tree(root)
         except HomeLocked:
             continue
@@ -137,10 +146,10 @@ def _left(home: Home) -> list[Path]:
         return sorted(path for path in home.staging.iterdir() if path.is_dir())
 
 
-def _claim(root: Path) -> tuple[str, int] | None:
+def _claim(root: Path) -> Claim | None:
     try:
         claim = json.loads((root / "claim").read_bytes())
-        return str(claim["asset"]), int(claim["version"])
+        return Claim(str(claim["asset"]), int(claim["version"]), bool(claim.get("release")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

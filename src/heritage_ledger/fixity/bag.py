@@ -14,10 +14,11 @@ from heritage_ledger.fixity.verdict import Stage, Verdict, judge, not_checked
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from heritage_ledger.bags.validate import BagReport
+    from heritage_ledger.bags.walk import Outcome
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.reading import FileDigests
     from heritage_ledger.progress import Progress
@@ -53,18 +54,19 @@ def check_bag(
     progress: Progress,
     *,
     keep: Callable[[PackageGraph], None] | None = None,
+    files: Callable[[tuple[str, ...]], Iterator[tuple[str, Outcome]]] | None = None,
 ) -> CheckedBag:
     """Read the bag in `root` once and check it; nothing is written.
 
     With `claim` the addresses are compared with it, and with what the bag says of itself in any case. `keep`
-    gets the finished graph of a bag that could be read whole.
+    gets the finished graph of a bag that could be read whole. `files` is that of `validate_bag`.
 
     Raises:
         OperationFailed: there is no bag in `root` (`not-a-bag`).
     """
     with PackageGraph() as graph:
         feed = _Feed(graph)
-        report = validate_bag(root, progress=progress, on_file=feed.file, on_folder=feed.folder)
+        report = validate_bag(root, progress=progress, on_file=feed.file, on_folder=feed.folder, files=files)
         package_cid = payload_cid = None
         if feed.is_whole and not report.skipped:
             package_cid = graph.finish().cid

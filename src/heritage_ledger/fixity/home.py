@@ -18,6 +18,7 @@ from heritage_ledger.fixity.evidence import LogEvidence, open_history, open_log,
 from heritage_ledger.fixity.packages import Recorded, verify_package
 from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_checked
 from heritage_ledger.home.keyring import CURRENT, NEXT, read_header, read_public_keys
+from heritage_ledger.home.release import note_path
 from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.identity.didkey import format_multikey
@@ -31,6 +32,7 @@ from heritage_ledger.log.verify import check_log
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.content.package import PackageGraph
     from heritage_ledger.events.event import Event
     from heritage_ledger.home.layout import Home
@@ -60,24 +62,31 @@ def log_verifiers(home: Home, origin: str, log: LogFiles) -> tuple[NoteVerifier,
     return (Ed25519Verifier(origin, keys.log), MLDSA44CosignatureVerifier(origin, keys.log_mldsa44))
 
 
-def verify_home(home: Home, origin: str, progress: Progress) -> Iterator[Verdict]:
+def verify_home(
+    home: Home, origin: str, progress: Progress, *, kubo: KuboEngine | None = None
+) -> Iterator[Verdict]:
     """Check everything in the home from the stored bytes; yield the home's verdict last.
+
+    With `kubo` every block that it holds is read too.
 
     Packages come in the order of the log, then the home itself with the stages `keys`, `log`, `state` and
     `index`.
     """
     with tempfile.TemporaryDirectory(prefix="heritage-verify-") as folder:
-        yield from _Inspection(home, origin, Path(folder), progress).verdicts()
+        yield from _Inspection(home, origin, Path(folder), progress, kubo).verdicts()
 
 
 class _Inspection:
     """One deep check; `scratch` is a temporary folder outside of the home."""
 
-    def __init__(self, home: Home, origin: str, scratch: Path, progress: Progress) -> None:
+    def __init__(
+        self, home: Home, origin: str, scratch: Path, progress: Progress, kubo: KuboEngine | None
+    ) -> None:
         self.home = home
         self.origin = origin
         self.scratch = scratch
         self.progress = progress
+        self.kubo = kubo
         self.log = LogFiles(home.log)
         self.recorded: list[Recorded] = []
         self.pending: list[tuple[int, Event]] = []
@@ -108,7 +117,7 @@ class _Inspection:
             add_content(expected, recorded.log_index, graph)
 
         self.progress.begin(f"verify {recorded.asset} version {recorded.version}")
-        verdict = verify_package(self.home, evidence, recorded, self.progress, keep=keep)
+        verdict = verify_package(self.home, evidence, recorded, self.progress, kubo=self.kubo, keep=keep)
         if any(stage.outcome is not Outcome.PASS for stage in verdict.stages[:3]):
             self.damaged.add(recorded.log_index)
         return verdict
@@ -217,6 +226,7 @@ class _Inspection:
     def _unrecorded(self) -> Stage:
         """Find folders under `packages/` of which the log knows nothing."""
         known = {self.home.package(item.asset, item.version) for item in self.recorded}
+        notes = {note_path(folder) for folder in known}
         found = [
             Finding(
                 "package-unrecorded",
@@ -225,7 +235,7 @@ class _Inspection:
                 advice="an unclean stop may have left it: the next `heritage ingest` sets it aside",
             )
             for path in sorted(self.home.packages.glob("*/*"))
-            if path not in known
+            if path not in known | notes
         ]
         return judge("packages", found, detail=f"{len(known)} recorded")
 

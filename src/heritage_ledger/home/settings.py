@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from heritage_ledger.errors import UsageError
-from heritage_ledger.home.durable import writing
+import tomlkit
+
+from heritage_ledger.errors import KeyProblem, UsageError
+from heritage_ledger.home.durable import write_file, writing
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
 MAX_INSTITUTION = 200
 """Characters in an institution's name: it stands in every event and bag."""
@@ -22,15 +27,69 @@ _ORIGIN = re.compile(
     r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+"
     r"/[a-z0-9][a-z0-9._-]*/[1-9][0-9]{0,5}"
 )
-_KEYS = {"ledger": {"institution", "origin"}}
+MAX_COPIES = 64
+"""Copies that may be asked for: a federation, not a swarm."""
+DEFAULT_KUBO = "/ip4/127.0.0.1/tcp/5001"
+"""Where a Kubo daemon listens unless it was told otherwise."""
+DEFAULT_CLASS = "default"
+"""The storage class of a package for which none was named."""
+_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """Where copies are kept beyond this machine: `kind` is `cluster` or `pinning`, `api` its address.
+
+    `token` says where the token is found (`read_secret`), never the token itself.
+    """
+
+    kind: str
+    api: str
+    token: str | None = None
+    copies_min: int = 2
+    copies_max: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Where blocks live: `engine` is `embedded` or `kubo`, `kubo_api` a multiaddr or URL."""
+
+    engine: str = "embedded"
+    kubo_api: str = DEFAULT_KUBO
+    kubo_token: str | None = None
+    replication: Replication | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `heritage.toml` says: the institution's name and its log's origin."""
+    """What `heritage.toml` says.
+
+    `database` is the URL of the index and the heads where SQLite is not used. `classes` says for each storage
+    class whether its bags stay on the disk beside the engine's own blocks.
+    """
 
     institution: str
     origin: str
+    database: str | None = None
+    content: Content = Content()
+    classes: Mapping[str, bool] = field(default_factory=dict)
+
+    def keeps_bag(self, storage_class: str) -> bool:
+        """Say whether bags of a storage class stay on the disk.
+
+        Raises:
+            UsageError: there is no such class (`storage-class`).
+        """
+        kept = self.classes.get(storage_class, True if storage_class == DEFAULT_CLASS else None)
+        if kept is None:
+            raise UsageError(
+                "storage-class",
+                "heritage.toml has no storage class of this name",
+                expected=", ".join(sorted({DEFAULT_CLASS, *self.classes})),
+                found=storage_class[:80],
+                advice="name one of them, or write a table [storage.NAME] into heritage.toml",
+            )
+        return kept or self.content.engine == "embedded"
 
 
 def check_institution(name: str) -> None:
@@ -68,6 +127,7 @@ def format_settings(settings: Settings) -> bytes:
         "[ledger]\n"
         f"institution = {quoted(settings.institution)}\n"
         f"origin = {quoted(settings.origin)}\n"
+        + (f"database = {quoted(settings.database)}\n" if settings.database else "")
     ).encode()
 
 
@@ -83,19 +143,153 @@ def parse_settings(data: bytes) -> Settings:
         raise UsageError(
             "settings-invalid", f"heritage.toml cannot be read: {error}", advice="mend the file by hand"
         ) from error
-    unknown = sorted(document.keys() - _KEYS.keys())
-    ledger = document.get("ledger")
-    if not isinstance(ledger, dict):
-        raise _invalid("a table [ledger]", f"none, but {unknown}" if unknown else "none")
-    unknown += sorted(ledger.keys() - _KEYS["ledger"])
-    if unknown:
-        raise _invalid("the keys of specs/home.md", ", ".join(unknown))
-    institution, origin = ledger.get("institution"), ledger.get("origin")
-    if not isinstance(institution, str) or not isinstance(origin, str):
-        raise _invalid("institution and origin as text", str(sorted(ledger)))
+    root = _Table("", document, {"ledger", "content", "storage"})
+    ledger = root.table("ledger", {"institution", "origin", "database"})
+    institution, origin = ledger.text("institution"), ledger.text("origin")
+    if institution is None or origin is None:
+        raise _invalid("institution and origin as text", str(sorted(ledger.values)))
     check_institution(institution)
     check_origin(origin)
-    return Settings(institution, origin)
+    return Settings(
+        institution,
+        origin,
+        _database(ledger.text("database")),
+        _content(root.table("content", _CONTENT_KEYS)),
+        _classes(root.table("storage", None)),
+    )
+
+
+_CONTENT_KEYS = {
+    "engine",
+    "kubo_api",
+    "kubo_token",
+    "cluster",
+    "cluster_token",
+    "pinning",
+    "pinning_token",
+    "copies_min",
+    "copies_max",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of the file, whose keys are among `known` where that is given."""
+
+    name: str
+    values: Mapping[str, object]
+    known: set[str] | None
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.values.keys() - self.known) if self.known is not None else []
+        if unknown:
+            raise _invalid("the keys of specs/home.md", f"{', '.join(unknown)} in [{self.name}]")
+
+    def table(self, name: str, known: set[str] | None) -> _Table:
+        value = self.values.get(name, {})
+        if not isinstance(value, dict):
+            raise _invalid(f"a table [{name}]", type(value).__name__)
+        return _Table(name, value, known)
+
+    def text(self, name: str) -> str | None:
+        value = self.values.get(name)
+        if value is not None and (not isinstance(value, str) or not value or not value.isprintable()):
+            raise _invalid(f"{name} as text", repr(value)[:80])
+        return value
+
+    def count(self, name: str, default: int) -> int:
+        value = self.values.get(name, default)
+        if type(value) is not int or not 1 <= value <= MAX_COPIES:
+            raise _invalid(f"{name} from 1 to {MAX_COPIES}", repr(value)[:80])
+        return value
+
+
+def _database(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError as error:
+        raise _invalid("database as a URL", str(error)) from error
+    if password or "password" in parts.query:
+        raise _invalid(
+            "database as a URL without a password; the server's own ways (PGPASSFILE, PGPASSWORD) carry it",
+            "a password",
+        )
+    if parts.scheme != "postgresql+psycopg":
+        raise _invalid("database as postgresql+psycopg://USER@HOST/NAME", f"{parts.scheme}://…"[:80])
+    return url
+
+
+def _content(table: _Table) -> Content:
+    engine = table.text("engine") or "embedded"
+    if engine not in {"embedded", "kubo"}:
+        raise _invalid('engine = "embedded" or "kubo"', repr(engine)[:80])
+    targets = [name for name in ("cluster", "pinning") if table.text(name)]
+    if len(targets) > 1:
+        raise _invalid("either cluster or pinning", "both")
+    replication = None
+    for kind in targets:
+        fewest, most = table.count("copies_min", 2), table.count("copies_max", 3)
+        if fewest > most:
+            raise _invalid("copies_min ≤ copies_max", f"{fewest} and {most}")
+        replication = Replication(
+            kind, table.text(kind) or "", _secret(table.text(f"{kind}_token")), fewest, most
+        )
+    return Content(
+        engine,
+        table.text("kubo_api") or DEFAULT_KUBO,
+        _secret(table.text("kubo_token")),
+        replication,
+    )
+
+
+def _classes(table: _Table) -> dict[str, bool]:
+    classes = {}
+    for name in table.values:
+        entry = table.table(name, {"keep_bag"})
+        keeps = entry.values.get("keep_bag")
+        if not _CLASS.fullmatch(name) or not isinstance(keeps, bool):
+            raise _invalid("[storage.NAME] with keep_bag = true or false", f"[storage.{name}]"[:80])
+        classes[name] = keeps
+    return classes
+
+
+def _secret(text: str | None) -> str | None:
+    if text is not None and not text.startswith(("env:", "file:")):
+        raise _invalid("a token as env:NAME or file:PATH, never the token itself", "something else")
+    return text
+
+
+def read_secret(text: str | None) -> str | None:
+    """Return the secret that `env:NAME` or `file:PATH` stands for; None for None.
+
+    Raises:
+        KeyProblem: it is not there, empty, or not one line (`token-missing`).
+    """
+    if text is None:
+        return None
+    kind, _, name = text.partition(":")
+    try:
+        value = os.environ[name] if kind == "env" else Path(name).expanduser().read_text(encoding="utf-8")
+    except (KeyError, OSError, ValueError) as error:
+        raise _no_token(text, type(error).__name__) from error
+    value = value.strip()
+    if not value or not value.isprintable():
+        raise _no_token(text, "nothing, or more than one line")
+    return value
+
+
+def _no_token(text: str, found: str) -> KeyProblem:
+    return KeyProblem(
+        "token-missing",
+        "the token that heritage.toml names cannot be read",
+        path=text,
+        expected="one line of text",
+        found=found,
+        advice="set the variable, or write the file for this user alone",
+    )
 
 
 def _invalid(expected: str, found: str) -> UsageError:
@@ -113,3 +307,23 @@ def read_settings(path: Path) -> Settings:
     with writing(path):
         data = path.read_bytes()
     return parse_settings(data)
+
+
+def change_settings(path: Path, table: str, name: str, value: str | None) -> Settings:
+    """Set or remove one key of `heritage.toml`, and leave everything else in it as it was written.
+
+    Raises:
+        UsageError: the file would no longer be settings; nothing is written.
+    """
+    with writing(path):
+        data = path.read_bytes()
+    parse_settings(data)
+    document = tomlkit.parse(data.decode())
+    if value is None:
+        document.get(table, {}).pop(name, None)
+    else:
+        document.setdefault(table, tomlkit.table())[name] = value
+    changed = tomlkit.dumps(document).encode()
+    settings = parse_settings(changed)
+    write_file(path, changed, mode=0o644, replace=True)
+    return settings

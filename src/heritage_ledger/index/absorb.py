@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heritage_ledger.bags.stored import add_stored
 from heritage_ledger.content.cid import format_cid, parse_cid
 from heritage_ledger.content.package import PackageGraph, read_package, walk_package
-from heritage_ledger.errors import Finding
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding
 from heritage_ledger.events.event import open_event
 from heritage_ledger.events.vocabulary import ADOPTION
 from heritage_ledger.home.layout import asset_folder
+from heritage_ledger.home.release import is_released, read_released
 from heritage_ledger.identity.didkey import format_did_key
 from heritage_ledger.index.rows import EventRow, PackageRow
 
 if TYPE_CHECKING:
+    from heritage_ledger.content.directory import Get
     from heritage_ledger.events.event import Event
     from heritage_ledger.home.layout import Home
     from heritage_ledger.index.store import Index
@@ -102,13 +105,18 @@ def absorb(index: Index, log: LogFiles, home: Home, size: int) -> None:
 
 
 def count_tag_files(home: Home, event: Event) -> int:
-    """Count the files of the event's bag outside of its payload; none where the bag is gone."""
+    """Count the files of the event's bag outside of its payload; none where the bag is gone.
+
+    Raises:
+        EvidenceInvalid: the note about a released bag is damaged (`release-note`).
+    """
     package = event.package
     if package is None:
         return 0
     folder = home.package(package.asset_id, package.version)
     if not folder.is_dir():
-        return 0
+        released = read_released(folder)
+        return 0 if released is None else released.tag_files
     return sum(1 for path, full in walk_package(folder) if full is not None and not path.startswith("data/"))
 
 
@@ -124,17 +132,25 @@ def is_complete(index: Index, package: int) -> bool:
     return next(index.files(package), None) is not None
 
 
-def add_content_from_bag(index: Index, home: Home, row: PackageRow, progress: Progress) -> Finding | None:
-    """Read the bag of `row`, add the rows of its files; return a finding if it is not what was recorded."""
+def add_content_from_bag(
+    index: Index, home: Home, row: PackageRow, progress: Progress, *, get: Get | None = None
+) -> Finding | None:
+    """Read the bag of `row`, add the rows of its files; return a finding if it is not what was recorded.
+
+    `get` gives the blocks of a bag that was released to the engine.
+    """
     with PackageGraph() as graph:
         try:
-            read_package(home.root / row.folder, graph, progress)
-        except OSError as error:
+            if get is not None and is_released(home.root / row.folder):
+                add_stored(get, row.package_cid, graph, progress)
+            else:
+                read_package(home.root / row.folder, graph, progress)
+        except (OSError, EvidenceInvalid, EvidenceMissing) as error:
             return Finding(
                 "package-unreadable",
                 "the bag cannot be read, so its files are not in the index",
                 row.folder,
-                found=error.strerror,
+                found=error.strerror if isinstance(error, OSError) else str(error),
                 advice="run `heritage verify` on the asset; bring the bag back from a backup",
             )
         root = graph.finish()
@@ -151,8 +167,12 @@ def add_content_from_bag(index: Index, home: Home, row: PackageRow, progress: Pr
     )
 
 
-def rebuild(index: Index, log: LogFiles, home: Home, size: int, progress: Progress) -> list[Finding]:
+def rebuild(
+    index: Index, log: LogFiles, home: Home, size: int, progress: Progress, *, get: Get | None = None
+) -> list[Finding]:
     """Make every row again from the log's first `size` entries and the bags; return what is wrong there.
+
+    `get` gives the blocks of bags that were released to the engine.
 
     Raises:
         EvidenceInvalid: an entry is not an event.
@@ -167,5 +187,5 @@ def rebuild(index: Index, log: LogFiles, home: Home, size: int, progress: Progre
         files=sum(row.files + row.tag_files for row in packages),
         size=sum(row.bytes for row in packages),
     )
-    findings = [add_content_from_bag(index, home, row, progress) for row in packages]
+    findings = [add_content_from_bag(index, home, row, progress, get=get) for row in packages]
     return [finding for finding in findings if finding is not None]

@@ -28,7 +28,7 @@ class AssetSummary:
 
 @dataclass(frozen=True, slots=True)
 class PackageSummary:
-    """One version of an asset; `folder` is its bag."""
+    """One version of an asset; `folder` is its bag's, which is gone where it was `released` to the engine."""
 
     asset: str
     version: int
@@ -40,6 +40,7 @@ class PackageSummary:
     files: int
     size: int
     kind: str
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True)
