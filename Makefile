@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= auto
 T      ?= tests
 
-.PHONY: demo test check fix bench soak vectors clean
+.PHONY: demo test check fix bench soak vectors kubo cluster postgres clean
 
 $(VENV)/.python: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -54,6 +54,13 @@ bench: $(VENV)/.dev
 vectors: $(VENV)/.test
 	@set -e; for maker in tests/vectors/make_*.py; do echo $$maker; PYTHONPATH=tests $(BIN)/python $$maker; done
 	git diff --exit-code -- specs/vectors
+
+# The real daemons that tests talk to: built or found once, kept outside of this folder.
+kubo cluster:
+	@tests/external/tools.sh $@
+
+postgres:
+	@tests/external/postgres.sh
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

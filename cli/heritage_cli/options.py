@@ -111,3 +111,10 @@ def common_options() -> list[Any]:
 def passphrase_options() -> list[Any]:
     """Return the options of commands that sign."""
     return _parameters(_passphrase)
+
+
+def named_path(text: str) -> Path:
+    """Return the path that was named; an empty name, as of an unset variable, does not mean this folder."""
+    if not text:
+        raise typer.BadParameter("an empty path")
+    return Path(text)

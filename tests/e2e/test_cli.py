@@ -31,6 +31,9 @@ COMMANDS = [
     "log key",
     "log verify",
     "index rebuild",
+    "engine status",
+    "engine move",
+    "export",
     "doctor",
     "demo",
 ]
@@ -129,6 +132,11 @@ def test_usage_is_1(run, home):
         done = run(*words)
         assert done.returncode == 1, done.stderr
         assert _verdict(run("--json", *words))["exit_code"] == 1
+
+
+def test_an_unset_variable_does_not_mean_this_folder(run, home):
+    for words in (["ingest", ""], ["adopt", ""], ["export", ASSET, ""]):
+        assert _verdict(run("--json", *words))["code"] == "usage-error"
 
 
 def test_failed_is_2(run, home):

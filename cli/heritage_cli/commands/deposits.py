@@ -7,6 +7,7 @@ import typer
 
 from heritage_cli.custody import acting, give_receipt
 from heritage_cli.group import command
+from heritage_cli.options import named_path
 from heritage_cli.session import Ending, session_of
 
 app = typer.Typer()
@@ -24,7 +25,9 @@ _CLASS_HELP = "Says in heritage.toml whether the bag stays on the disk beside th
 )
 def ingest(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="PATH", help="A folder of files, or one file.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", parser=named_path, help="A folder of files, or one file.")
+    ],
     *,
     asset: Annotated[
         str | None, typer.Option(metavar="URI", help="What this is a version of; else a new urn:uuid.")
@@ -76,7 +79,9 @@ def ingest(
 )
 def adopt(
     context: typer.Context,
-    bag: Annotated[Path, typer.Argument(metavar="BAG", help="A bag: a folder, tar, tar.gz or zip.")],
+    bag: Annotated[
+        Path, typer.Argument(metavar="BAG", parser=named_path, help="A bag: a folder, tar, tar.gz or zip.")
+    ],
     *,
     asset: Annotated[
         str | None, typer.Option(metavar="URI", help="What this is a version of; else what the bag says.")

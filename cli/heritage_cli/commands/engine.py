@@ -7,6 +7,7 @@ import typer
 
 from heritage_cli import quantities, text
 from heritage_cli.group import Group, command
+from heritage_cli.options import named_path
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, session_of
 from heritage_ledger.errors import ExitCode
@@ -79,7 +80,9 @@ def move(
 def export(
     context: typer.Context,
     asset: Annotated[str, typer.Argument(metavar="ASSET|CID", help="An asset, or a package's CID.")],
-    target: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=named_path, help="A folder that does not exist yet.")
+    ],
     *,
     version: Annotated[int | None, typer.Option(metavar="NUMBER", help="Else the latest.")] = None,
 ) -> Ending:
