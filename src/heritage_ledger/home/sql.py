@@ -1,6 +1,8 @@
 """SQLAlchemy as this project opens it: engines whose transactions begin as told, errors that are ours.
 
-The state of a home and its index are both kept through it.
+The state of a home and its index are both kept through it, in SQLite files or in a PostgreSQL database. A
+database is named by a path or by a URL; a URL holds no password, which the server's own ways carry
+(PGPASSFILE, PGPASSWORD, a certificate).
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import LargeBinary, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy import LargeBinary, Text, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from heritage_ledger.errors import OperationFailed, TemporaryFailure
+from heritage_ledger.errors import UsageError
+from heritage_ledger.home.server import server_error
 from heritage_ledger.home.sqlite import connect, sqlite_error
 
 if TYPE_CHECKING:
@@ -25,6 +29,12 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
 
     from heritage_ledger.home.sqlite import Damaged
+
+
+CONNECT_SECONDS: Final = 10
+"""How long a server may take to accept a connection."""
+OrderedText: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""Text that every database sorts by its bytes."""
 
 
 class Blob(LargeBinary):
@@ -54,6 +64,52 @@ def open_engine(path: Path, pragmas: Sequence[str], *, poolclass: type[Pool]) ->
     return engine
 
 
+def is_url(target: Path | str) -> bool:
+    """Say whether `target` names a database server and not a file."""
+    return isinstance(target, str) and "://" in target
+
+
+def open_server(url: str) -> Engine:
+    """Return an engine over the PostgreSQL database `url`; nothing is asked of it yet.
+
+    Commits wait for the disk whatever the server's default is, and a broken connection is noticed before it
+    is used.
+
+    Raises:
+        UsageError: it is no URL of PostgreSQL, or psycopg is not installed (`database-url`).
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.drivername != "postgresql+psycopg":
+            raise _bad_url(parsed.drivername)
+        return create_engine(
+            parsed,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "application_name": "heritage-ledger",
+                "options": "-c synchronous_commit=on -c lock_timeout=30s",
+            },
+        )
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        raise _bad_url(type(error).__name__) from error
+
+
+def server_name(url: str) -> str:
+    """The URL as errors show it, without a password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _bad_url(found: str) -> UsageError:
+    return UsageError(
+        "database-url",
+        "this database URL cannot be used",
+        expected="postgresql+psycopg://USER@HOST/NAME, with heritage-ledger[postgresql] installed",
+        found=found,  # never the text itself, which may hold a password
+        advice="mend `database` in heritage.toml",
+    )
+
+
 @contextlib.contextmanager
 def sql_errors(path: str | os.PathLike[str], damaged: Damaged) -> Iterator[None]:
     """Turn an error of SQLAlchemy or its driver, raised inside, into one of ours.
@@ -61,8 +117,7 @@ def sql_errors(path: str | os.PathLike[str], damaged: Damaged) -> Iterator[None]
     `damaged(path, what the database said)` makes the error for content that cannot be trusted.
 
     Raises:
-        HeritageError: as `sqlite_error` says; of another database, `TemporaryFailure`
-            (`database-unavailable`) when it does not answer and `OperationFailed` (`database-failed`) else.
+        HeritageError: as `sqlite_error` or `server_error` says.
     """
     try:
         yield
@@ -73,8 +128,8 @@ def sql_errors(path: str | os.PathLike[str], damaged: Damaged) -> Iterator[None]
         where = os.fspath(path)
         if isinstance(driver, sqlite3.Error):
             raise sqlite_error(driver, where, damaged) from error
-        if isinstance(error, OperationalError):
-            raise TemporaryFailure(
-                "database-unavailable", f"the database did not answer: {driver}", path=where
-            ) from error
-        raise OperationFailed("database-failed", f"the database refused: {driver}", path=where) from error
+        raise server_error(driver or error, where, damaged) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "psycopg":
+            raise
+        raise server_error(error, os.fspath(path), damaged) from error

@@ -12,13 +12,12 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import Integer, LargeBinary, create_engine, insert, inspect, make_url, select
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import Integer, LargeBinary, func, insert, inspect, select
 from sqlalchemy.pool import QueuePool
 
-from heritage_ledger.errors import OperationFailed, UsageError
+from heritage_ledger.errors import OperationFailed
 from heritage_ledger.home.durable import SECRET_FILE, writing
-from heritage_ledger.home.sql import open_engine, sql_errors
+from heritage_ledger.home.sql import is_url, open_engine, open_server, server_name, sql_errors
 from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.index.tables import INDEX_VERSION, META, METADATA
 
@@ -38,6 +37,9 @@ _PRAGMAS: Final = (
     "cell_size_check=ON",
 )
 
+_MAKERS: Final = 0x68_6C_69_78
+"""The advisory lock of those who make or remove the tables."""
+
 Made = TypeVar("Made")
 
 
@@ -48,12 +50,23 @@ def damaged(path: str, said: str) -> OperationFailed:
     )
 
 
-def erase(path: Path) -> None:
-    """Remove the index file `path` and what SQLite keeps beside it, as a rebuild of a damaged one begins.
+def erase(target: Path | str) -> None:
+    """Remove the index at a path or URL, as a rebuild of a damaged one begins; a database itself stays.
 
     Raises:
         DiskProblem: the file system refuses.
+        TemporaryFailure: the server does not answer.
     """
+    if is_url(target):
+        database = Database(open_server(str(target)), server_name(str(target)))
+        try:
+            with database.writing() as connection:
+                connection.execute(select(func.pg_advisory_xact_lock(_MAKERS)))
+                METADATA.drop_all(connection)
+        finally:
+            database.close()
+        return
+    path = Path(target)
     with writing(path):
         for place in (path, *sidecars(path)):
             place.unlink(missing_ok=True)
@@ -175,13 +188,15 @@ def open_database(target: Path | str, origin: str) -> Database:
     """Open the database at a path or URL, and make the tables of the log `origin` when they are absent.
 
     Raises:
-        UsageError: the URL cannot be used (`index-url`).
+        UsageError: the URL cannot be used (`database-url`).
         OperationFailed: the index of another log (`index-origin`) or release (`index-version`), or damaged
             (`index-damaged`).
         DiskProblem: it cannot be opened or made.
     """
-    is_url = isinstance(target, str) and "://" in target
-    database = _open_url(str(target), origin) if is_url else _open_file(Path(target), origin)
+    if is_url(target):
+        database = Database(open_server(str(target)), server_name(str(target)))
+    else:
+        database = _open_file(Path(target), origin)
     try:
         _prepare(database, origin)
     except BaseException:
@@ -190,32 +205,7 @@ def open_database(target: Path | str, origin: str) -> Database:
     return database
 
 
-def _open_url(text: str, origin: str) -> Database:
-    """SQLite is reached through Python's own driver alone: its pragmas and errors are those known here."""
-    try:
-        url = make_url(text)
-        backend = url.get_backend_name()
-        if backend != "sqlite":
-            return Database(create_engine(url), url.render_as_string(hide_password=True))
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        raise _bad_url(type(error).__name__) from error
-    if url.drivername not in {"sqlite", "sqlite+pysqlite"}:
-        raise _bad_url(url.drivername)
-    return _open_file(Path(url.database or ""), origin)
-
-
-def _bad_url(found: str) -> UsageError:
-    return UsageError(
-        "index-url",
-        "this database URL cannot be used",
-        expected="a path, or a URL such as postgresql+psycopg://user@host/name with its driver installed",
-        found=found,  # never the text itself, which may hold a password
-    )
-
-
 def _open_file(path: Path, origin: str) -> Database:
-    if not path.name:
-        raise _bad_url("no path")
     with writing(path):
         if not path.exists():
             _make_file(path, origin)
@@ -246,6 +236,8 @@ def _make_file(path: Path, origin: str) -> None:
 
 def _make_tables(database: Database, origin: str) -> None:
     with database.writing() as connection:
+        if connection.dialect.name == "postgresql":  # of several processes at once one is the maker
+            connection.execute(select(func.pg_advisory_xact_lock(_MAKERS)))
         METADATA.create_all(connection)
         if connection.execute(select(META.c.id)).one_or_none() is None:
             connection.execute(

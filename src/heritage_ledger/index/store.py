@@ -91,7 +91,7 @@ class Index:
         """Open the index of the log `origin` at a path (SQLite) or URL; an absent one is made, empty.
 
         Raises:
-            UsageError: the URL cannot be used (`index-url`).
+            UsageError: the URL cannot be used (`database-url`).
             OperationFailed: it is of another log (`index-origin`) or release (`index-version`), or damaged
                 (`index-damaged`).
             DiskProblem: it cannot be opened or made.

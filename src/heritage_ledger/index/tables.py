@@ -19,12 +19,11 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
 )
 
 from heritage_ledger.content.cid import DIGEST_LENGTH
-from heritage_ledger.home.sql import Blob
+from heritage_ledger.home.sql import Blob, OrderedText
 
 INDEX_VERSION: Final = 1
 """The layout of the tables; an index of another version is rebuilt."""
@@ -47,23 +46,23 @@ META: Final = Table(
     METADATA,
     Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
-    Column("origin", Text, nullable=False),
+    Column("origin", OrderedText, nullable=False),
     Column("absorbed", BigInteger, nullable=False),
 )
 EVENTS: Final = Table(
     "events",
     METADATA,
     Column("log_index", _LogIndex, primary_key=True, autoincrement=False),
-    Column("origin", Text, nullable=False),
-    Column("event_id", Text, nullable=False),
-    Column("types", Text, nullable=False),
-    Column("created", Text, nullable=False),
-    Column("agent", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("started", Text),
-    Column("ended", Text),
-    Column("outcome", Text),
-    Column("asset", Text),
+    Column("origin", OrderedText, nullable=False),
+    Column("event_id", OrderedText, nullable=False),
+    Column("types", OrderedText, nullable=False),
+    Column("created", OrderedText, nullable=False),
+    Column("agent", OrderedText, nullable=False),
+    Column("key", OrderedText, nullable=False),
+    Column("started", OrderedText),
+    Column("ended", OrderedText),
+    Column("outcome", OrderedText),
+    Column("asset", OrderedText),
     Column("version", BigInteger),
     Column("package_cid", Blob),
     UniqueConstraint("event_id"),
@@ -72,8 +71,8 @@ EVENTS: Final = Table(
 ASSETS: Final = Table(
     "assets",
     METADATA,
-    Column("asset", Text, primary_key=True),
-    Column("title", Text),
+    Column("asset", OrderedText, primary_key=True),
+    Column("title", OrderedText),
     Column("first_index", BigInteger, nullable=False),
     Column("latest_version", BigInteger, nullable=False),
 )
@@ -81,16 +80,16 @@ PACKAGES: Final = Table(
     "packages",
     METADATA,
     Column("log_index", _LogIndex, primary_key=True, autoincrement=False),
-    Column("asset", Text, nullable=False),
+    Column("asset", OrderedText, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("package_cid", Blob, nullable=False, index=True),
     Column("payload_cid", Blob, nullable=False, index=True),
-    Column("folder", Text, nullable=False),
-    Column("bagit_version", Text, nullable=False),
+    Column("folder", OrderedText, nullable=False),
+    Column("bagit_version", OrderedText, nullable=False),
     Column("files", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("tag_files", BigInteger, nullable=False),
-    Column("kind", Text, CheckConstraint("kind IN ('ingest', 'adopt')", name="kind"), nullable=False),
+    Column("kind", OrderedText, CheckConstraint("kind IN ('ingest', 'adopt')", name="kind"), nullable=False),
     UniqueConstraint("asset", "version"),
 )
 FILES: Final = Table(

@@ -37,6 +37,8 @@ BATCH_ROWS: Final = 10_000
 NODE_BATCH_ROWS: Final = 1_000
 """Nodes handed over at once: each may be 256 KiB, and each is a parameter of one query."""
 _CONTENT: Final = (EVENTS, ASSETS, PACKAGES, FILES, BLOCKS, NODES)
+_DOES_NOT_FIT: Final = {"23505", "23514", "23502"}
+"""SQLSTATE: unique, check and not-null violations."""
 _EVENT: Final = tuple(EVENTS.columns.keys())
 _TYPES: Final = "types"
 _ABSORB: Final = update(META).values(absorbed=bindparam("size"))
@@ -176,13 +178,31 @@ class IndexWriter:
 
     def _insert(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
         """Hand tuples straight to the driver: Core's own path costs more for each row than SQLite does."""
-        compiled = insert(table).compile(dialect=self._connection.dialect)
-        names = table.columns.keys()
-        given: Any = rows if compiled.positional else [dict(zip(names, row, strict=True)) for row in rows]
         try:
-            self._connection.exec_driver_sql(str(compiled), given)
+            if self._connection.dialect.name == "postgresql":
+                self._copy(table, rows)
+            else:
+                compiled = insert(table).compile(dialect=self._connection.dialect)
+                self._connection.exec_driver_sql(str(compiled), rows)
         except IntegrityError as error:
             raise _conflict(f"a row of {table.name} is there already, or does not fit") from error
+
+    def _copy(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
+        """Hand the rows over by COPY, which costs a tenth of as many INSERTs."""
+        quote = self._connection.dialect.identifier_preparer.quote
+        columns = ", ".join(map(quote, table.columns.keys()))
+        driver: Any = self._connection.connection.driver_connection
+        try:
+            with (
+                driver.cursor() as cursor,
+                cursor.copy(f"COPY {quote(table.name)} ({columns}) FROM STDIN") as copy,
+            ):
+                for row in rows:
+                    copy.write_row(row)
+        except Exception as error:
+            if getattr(error, "sqlstate", None) in _DOES_NOT_FIT:
+                raise _conflict(f"a row of {table.name} is there already, or does not fit") from error
+            raise
 
 
 def _blocks(package: int, row: FileRow) -> Iterator[tuple[Any, ...]]:

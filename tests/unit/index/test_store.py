@@ -453,8 +453,6 @@ def test_an_index_stays_when_it_is_opened_again(path):
         before = index.rows_digest()
     with Index.open(str(path), origin=ORIGIN) as index:
         assert index.rows_digest() == before
-    with Index.open(f"sqlite:///{path}", origin=ORIGIN) as index:
-        assert index.rows_digest() == before
 
 
 def test_of_many_processes_that_open_a_new_index_one_makes_it(path):
@@ -494,7 +492,7 @@ def test_the_index_of_another_release_is_refused(index, path):
 def test_a_url_that_cannot_be_used_is_named_without_its_password(url):
     with pytest.raises(UsageError) as refused:
         Index.open(url, origin=ORIGIN)
-    assert refused.value.code == "index-url"
+    assert refused.value.code == "database-url"
     assert "secret" not in str(refused.value)
 
 
