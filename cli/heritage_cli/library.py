@@ -22,11 +22,21 @@ class Library:
 
         return default_root()
 
-    def init(self, home: Path, *, institution: str, origin: str, passphrase: bytes | None) -> Ledger:
+    def init(
+        self,
+        home: Path,
+        *,
+        institution: str,
+        origin: str,
+        passphrase: bytes | None,
+        database: str | None = None,
+    ) -> Ledger:
         """Make a home."""
         from heritage_ledger.ledger import Ledger  # noqa: PLC0415 - lazy, see above
 
-        return Ledger.init(home, institution=institution, origin=origin, passphrase=passphrase)
+        return Ledger.init(
+            home, institution=institution, origin=origin, passphrase=passphrase, database=database
+        )
 
     def open(self, home: Path, *, passphrase: Callable[[], bytes] | None) -> Ledger:
         """Open a home; the passphrase is asked for only when a sealed key is needed."""

@@ -23,22 +23,18 @@ from heritage_ledger.deposit.engines import Engines, open_kubo
 from heritage_ledger.deposit.genesis import begin_log, software
 from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
+from heritage_ledger.deposit.stores import open_index, open_state, rebuild_index
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, UsageError
 from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
 from heritage_ledger.fixity.home import log_verifiers, verify_home
 from heritage_ledger.fixity.packages import Recorded, verify_package
 from heritage_ledger.fixity.verdict import Verdict, judge
-from heritage_ledger.home import lock
 from heritage_ledger.home.keyring import open_keys
 from heritage_ledger.home.layout import Home, open_home
 from heritage_ledger.home.release import is_released
-from heritage_ledger.home.settings import DEFAULT_CLASS, Settings, read_settings
-from heritage_ledger.home.state import StateStore
-from heritage_ledger.index.absorb import absorb, rebuild
-from heritage_ledger.index.database import erase
+from heritage_ledger.home.settings import DEFAULT_CLASS, Settings, check_database, read_settings
 from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow
-from heritage_ledger.index.store import Index
 from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.verify import check_log
@@ -55,6 +51,7 @@ if TYPE_CHECKING:
     from heritage_ledger.errors import Finding
     from heritage_ledger.events.agents import Agent
     from heritage_ledger.fixity.verdict import Stage
+    from heritage_ledger.index.store import Index
     from heritage_ledger.progress import Progress
 
 
@@ -71,7 +68,15 @@ class Ledger:
         self._held = contextlib.ExitStack()
 
     @classmethod
-    def init(cls, home: Path, *, institution: str, origin: str, passphrase: bytes | None) -> Self:
+    def init(
+        cls,
+        home: Path,
+        *,
+        institution: str,
+        origin: str,
+        passphrase: bytes | None,
+        database: str | None = None,
+    ) -> Self:
         """Make a new home, its keys, and the log with its genesis event.
 
         Args:
@@ -79,12 +84,13 @@ class Ledger:
             institution: its name, one line.
             origin: `<domain>/<name>/<epoch>`, never used before.
             passphrase: seals the keys; None leaves them open to whoever can read the files.
+            database: `postgresql+psycopg://…` of an empty database for heads and index; SQLite without.
 
         Raises:
             UsageError: a name cannot be used.
             OperationFailed: the folder is a home already, or not empty.
         """
-        settings = Settings(institution, origin)
+        settings = Settings(institution, origin, check_database(database))
         place = begin_log(Path(home), settings, passphrase)
         return cls(place, settings, passphrase)
 
@@ -129,12 +135,9 @@ class Ledger:
     @cached_property
     def index(self) -> Index:
         """The index, opened at first use and brought up to the published log."""
-        index = self._held.enter_context(Index.open(self.home.index, origin=self.origin))
-        size = self.evidence().checkpoint
-        if size is not None and index.absorbed() < size.size:
-            with lock.hold(self.home.lock):
-                absorb(index, self.log, self.home, size.size)
-        return index
+        checkpoint = self.evidence().checkpoint
+        size = 0 if checkpoint is None else checkpoint.size
+        return self._held.enter_context(open_index(self.home, self.settings, size))
 
     @cached_property
     def kubo(self) -> KuboEngine | None:
@@ -152,7 +155,7 @@ class Ledger:
     def books(self) -> Books:
         """Keys, log and index opened for writing; what an interrupted process left is finished first."""
         keys = open_keys(self.home, self._passphrase)
-        state = self._held.enter_context(StateStore.open(self.home.state))
+        state = self._held.enter_context(open_state(self.home, self.settings))
         books = Books(self.home, self.settings, state, self.index, keys, software(), self.kubo)
         self._held.callback(books.close)
         books.finish_left()
@@ -345,7 +348,7 @@ class Ledger:
             EvidenceMissing: there is no such asset.
         """
         if deep:
-            for verdict in verify_home(self.home, self.origin, progress, kubo=self.kubo):
+            for verdict in verify_home(self.home, self.settings, progress, kubo=self.kubo):
                 if not assets or verdict.asset is None or verdict.asset in assets:
                     yield verdict
             return
@@ -475,16 +478,10 @@ class Ledger:
             EvidenceInvalid: the log is damaged.
         """
         self.close()
-        with lock.hold(self.home.lock):
-            erase(self.home.index)
-            with Index.open(self.home.index, origin=self.origin) as index:
-                checkpoint, _ = self.log.open_checkpoint(
-                    log_verifiers(self.home, self.origin, self.log), self.origin
-                )
-                get = None if self.kubo is None else self.kubo.get
-                findings = rebuild(index, self.log, self.home, checkpoint.size, progress, get=get)
-                packages = sum(1 for _ in index.packages())
-        return Rebuilt(checkpoint.size, packages, tuple(findings))
+        size = self.log.open_checkpoint(log_verifiers(self.home, self.origin, self.log), self.origin)[0].size
+        get = None if self.kubo is None else self.kubo.get
+        packages, findings = rebuild_index(self.home, self.settings, size, progress, get=get)
+        return Rebuilt(size, packages, tuple(findings))
 
 
 _KINDS = {Ed25519Verifier: "Ed25519", MLDSA44CosignatureVerifier: "ML-DSA-44"}

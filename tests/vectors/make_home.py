@@ -104,7 +104,10 @@ def wrong() -> list[dict[str, Any]]:
         "class-name": ("a class with a blank", LEDGER + '[storage."a b"]\nkeep_bag = true\n'),
         "class-value": ("a class that says nothing", LEDGER + "[storage.cold]\n"),
     }
-    cases = [settings(name, why, text, error="settings-invalid") for name, (why, text) in invalid.items()]
+    cases = [
+        settings(name, why, text, error="database-url" if "database" in text else "settings-invalid")
+        for name, (why, text) in invalid.items()
+    ]
     origin = '[ledger]\ninstitution = "Museum"\norigin = "Museum.example/ledger/1"\n'
     cases.append(settings("origin", "capitals in the origin", origin, error="origin-invalid"))
     name = '[ledger]\ninstitution = " "\norigin = "museum.example/ledger/1"\n'

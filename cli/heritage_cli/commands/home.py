@@ -35,6 +35,10 @@ def init(
     origin: Annotated[
         str, typer.Option(metavar="DOMAIN/NAME/EPOCH", help="The log's name for good; never use one twice.")
     ],
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Heads and index in this empty PostgreSQL database, not in SQLite."),
+    ] = None,
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Leave the keys unsealed: for trials only.")
     ] = False,
@@ -46,7 +50,7 @@ def init(
         raise UsageError("passphrase-sources", "a passphrase is named, and also that there is none")
     word = None if no_passphrase else session.passphrase.read_new()
     with session.library.init(
-        session.root, institution=institution, origin=origin, passphrase=word
+        session.root, institution=institution, origin=origin, passphrase=word, database=database
     ) as ledger:
         home = {"home": ledger.home.root, "institution": ledger.institution, "origin": ledger.origin}
         keys = ledger.log_keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from heritage_ledger.log.files import LogFiles
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.home.keyring import Keyring
     from heritage_ledger.home.layout import Home
@@ -73,6 +76,17 @@ class Books:
         """The time in POSIX seconds, as checkpoint signatures write it."""
         return int(datetime.now(UTC).timestamp())
 
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the append lock: the lock file, and the lock in the database where that is a server.
+
+        Raises:
+            HomeLocked: another process kept it (`home-locked`).
+            TemporaryFailure: the server does not answer.
+        """
+        with lock.hold(self.home.lock), self.state.hold():
+            yield
+
     def settle(self) -> None:
         """Bring log, index and staging into step after whatever happened before.
 
@@ -87,7 +101,7 @@ class Books:
 
         Needs the append lock only for a moment: a sealed bag does not change while it is read.
         """
-        with lock.hold(self.home.lock):
+        with self.exclusive():
             self.settle()
         finish_left(self.home, self._complete)
 

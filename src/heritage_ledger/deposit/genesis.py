@@ -47,7 +47,7 @@ def begin_log(root: Path, settings: Settings, passphrase: bytes | None) -> Home:
     place = create_home(root)
     keys, successors = create_keys(place, passphrase)
     with (
-        StateStore.create(place.state) as state,
+        StateStore.create(settings.kept_in(place.state)) as state,
         Appender(place.log, state, origin, log_signers(origin, keys)) as appender,
     ):
         now = datetime.now(UTC)
@@ -74,7 +74,7 @@ def begin_log(root: Path, settings: Settings, passphrase: bytes | None) -> Home:
         )
         entry = sign_event(body, keys.event, created=text)
         appended = appender.append([entry], time=int(now.timestamp()))
-        with Index.open(place.index, origin=origin) as index:
+        with Index.open(settings.kept_in(place.index), origin=origin) as index:
             absorb(index, LogFiles(place.log), place, appended.size)
     write_file(place.settings, format_settings(settings), mode=0o644)
     finish_home(place)

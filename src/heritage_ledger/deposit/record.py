@@ -19,7 +19,6 @@ from heritage_ledger.deposit.staging import Claim
 from heritage_ledger.events.bodies import EventFrame, adoption_body, ingestion_body
 from heritage_ledger.events.event import open_event, sign_event
 from heritage_ledger.events.packages import PackageDescription
-from heritage_ledger.home import lock
 from heritage_ledger.home.settings import DEFAULT_CLASS
 from heritage_ledger.index.absorb import add_content, add_event
 
@@ -102,7 +101,7 @@ def _record(
     keeps_bag: bool,
 ) -> Receipt:
     progress.begin("record")
-    with lock.hold(books.home.lock):
+    with books.exclusive():
         books.settle()
         version = books.next_version(deposit.asset)
         entry, event_id = _event(books, deposit, version)

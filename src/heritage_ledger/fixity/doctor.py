@@ -15,6 +15,7 @@ from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.fixity.verdict import Stage, judge
 from heritage_ledger.home import lock
 from heritage_ledger.home.keyring import CURRENT, NEXT, read_header
+from heritage_ledger.home.state import StateStore
 from heritage_ledger.log.files import LogFiles
 
 if TYPE_CHECKING:
@@ -33,10 +34,16 @@ _OTHERS_READ: Final = 0o077
 
 def examine(home: Home, settings: Settings) -> tuple[Stage, ...]:
     """Return one stage for each thing looked at: `disk`, `keys`, `database`, `log`, `leftovers`."""
-    return (_disk(home), _keys(home), _database(), _log(home, settings), _leftovers(home))
+    return (
+        _disk(home, settings),
+        _keys(home),
+        _database(home, settings),
+        _log(home, settings),
+        _leftovers(home),
+    )
 
 
-def _disk(home: Home) -> Stage:
+def _disk(home: Home, settings: Settings) -> Stage:
     findings = []
     free = shutil.disk_usage(home.root).free
     if free < FREE_SPACE:
@@ -71,6 +78,8 @@ def _disk(home: Home) -> Stage:
                 str(home.root),
                 expected="a local file system",
                 found=kind,
+                # the append is held in the database then; staging still needs the file system's locks
+                severity=Severity.WARNING if settings.database else Severity.ERROR,
             )
         )
     return judge("disk", findings, detail=f"{free} bytes free, {kind or 'file system unknown'}")
@@ -126,7 +135,9 @@ def _keys(home: Home) -> Stage:
     return judge("keys", findings)
 
 
-def _database() -> Stage:
+def _database(home: Home, settings: Settings) -> Stage:
+    if settings.database is not None:
+        return _server(home, settings)
     findings = []
     if sqlite3.sqlite_version_info < SAFE_SQLITE:
         findings.append(
@@ -139,6 +150,15 @@ def _database() -> Stage:
             )
         )
     return judge("database", findings, detail=f"SQLite {sqlite3.sqlite_version}")
+
+
+def _server(home: Home, settings: Settings) -> Stage:
+    try:
+        with StateStore.open(settings.kept_in(home.state)) as state:
+            detail = state.describe()
+    except HeritageError as error:
+        return judge("database", [error.finding])
+    return judge("database", [], detail=detail)
 
 
 def _log(home: Home, settings: Settings) -> Stage:

@@ -1,7 +1,7 @@
 """Check a whole home without believing its index: keys, state, log, every package, and the index itself.
 
-Nothing in the home is written, not even the side files of its databases: they are copied to a temporary
-folder first, and what the index should hold is made anew beside them and compared row by row.
+Nothing in the home is written, not even the side files of its databases: SQLite's are copied to a temporary
+folder first, a server's are only read. What the index should hold is made anew and compared row by row.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from heritage_ledger.content.package import PackageGraph
     from heritage_ledger.events.event import Event
     from heritage_ledger.home.layout import Home
+    from heritage_ledger.home.settings import Settings
     from heritage_ledger.home.state import Head
     from heritage_ledger.log.note import NoteVerifier
     from heritage_ledger.progress import Progress
@@ -63,7 +64,7 @@ def log_verifiers(home: Home, origin: str, log: LogFiles) -> tuple[NoteVerifier,
 
 
 def verify_home(
-    home: Home, origin: str, progress: Progress, *, kubo: KuboEngine | None = None
+    home: Home, settings: Settings, progress: Progress, *, kubo: KuboEngine | None = None
 ) -> Iterator[Verdict]:
     """Check everything in the home from the stored bytes; yield the home's verdict last.
 
@@ -73,17 +74,18 @@ def verify_home(
     `index`.
     """
     with tempfile.TemporaryDirectory(prefix="heritage-verify-") as folder:
-        yield from _Inspection(home, origin, Path(folder), progress, kubo).verdicts()
+        yield from _Inspection(home, settings, Path(folder), progress, kubo).verdicts()
 
 
 class _Inspection:
     """One deep check; `scratch` is a temporary folder outside of the home."""
 
     def __init__(
-        self, home: Home, origin: str, scratch: Path, progress: Progress, kubo: KuboEngine | None
+        self, home: Home, settings: Settings, scratch: Path, progress: Progress, kubo: KuboEngine | None
     ) -> None:
         self.home = home
-        self.origin = origin
+        self.origin = settings.origin
+        self.database = settings.database
         self.scratch = scratch
         self.progress = progress
         self.kubo = kubo
@@ -123,12 +125,11 @@ class _Inspection:
         return verdict
 
     def _state(self) -> tuple[Stage, Head | None]:
-        copy = self._copied(self.home.state)
         try:
-            with StateStore.open(copy) as store:
+            with StateStore.open(self._stored(self.home.state)) as store:
                 head = store.head(self.origin)
         except HeritageError as error:
-            return judge("state", [replace(error.finding, path="state.db")]), None
+            return judge("state", [self._named(error, "state.db")]), None
         if head is None:
             missing = Finding(
                 "log-head-missing",
@@ -140,12 +141,17 @@ class _Inspection:
             return judge("state", [missing]), None
         return judge("state", [], detail=f"head at {head.size} entries"), head
 
-    def _copied(self, database: Path) -> Path:
-        """Copy a database with its side files, so that opening it changes nothing in the home."""
+    def _stored(self, database: Path) -> Path | str:
+        """What to open: the server, or a copy of file and side files, so that the home stays as it is."""
+        if self.database is not None:
+            return self.database
         for path in (database, *sidecars(database)):
             if path.exists():
                 shutil.copyfile(path, self.scratch / path.name)
         return self.scratch / database.name
+
+    def _named(self, error: HeritageError, name: str) -> Finding:
+        return error.finding if self.database else replace(error.finding, path=name)
 
     def _log(
         self,
@@ -243,24 +249,12 @@ class _Inspection:
         """Compare the index row by row with what log and bags give; damaged packages are left out."""
         if not is_log_whole or not self.is_in_order:
             return not_checked("index", "the log is damaged, so what the index should hold is not known")
-        if not self.home.index.exists():
-            return judge(
-                "index",
-                [
-                    Finding(
-                        "index-missing",
-                        "there is no index",
-                        "index.db",
-                        advice="run `heritage index rebuild`; nothing is lost",
-                    )
-                ],
-            )
         try:
-            with Index.open(self._copied(self.home.index), origin=self.origin) as stored:
+            with Index.open(self._stored(self.home.index), origin=self.origin, make=False) as stored:
                 stored.check_intact()
                 findings = list(_different_rows(self._rows(expected), self._rows(stored)))
         except HeritageError as error:
-            findings = [replace(error.finding, path="index.db")]
+            findings = [self._named(error, "index.db")]
         detail = f"{len(self.damaged)} damaged packages left out" if self.damaged else "every row compared"
         return judge("index", findings, detail=detail)
 

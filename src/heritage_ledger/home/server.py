@@ -1,4 +1,7 @@
-"""What a PostgreSQL server says when something is wrong, as errors of ours (its manual, appendix A)."""
+"""What a PostgreSQL server says when something is wrong, as errors of ours.
+
+Source: its manual, appendix A (error codes).
+"""
 
 from __future__ import annotations
 

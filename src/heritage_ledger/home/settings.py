@@ -74,6 +74,10 @@ class Settings:
     content: Content = Content()
     classes: Mapping[str, bool] = field(default_factory=dict)
 
+    def kept_in(self, file: Path) -> Path | str:
+        """Where what the file of a home would hold is kept: in that file, or in the database."""
+        return self.database or file
+
     def keeps_bag(self, storage_class: str) -> bool:
         """Say whether bags of a storage class stay on the disk.
 
@@ -153,7 +157,7 @@ def parse_settings(data: bytes) -> Settings:
     return Settings(
         institution,
         origin,
-        _database(ledger.text("database")),
+        check_database(ledger.text("database")),
         _content(root.table("content", _CONTENT_KEYS)),
         _classes(root.table("storage", None)),
     )
@@ -204,22 +208,34 @@ class _Table:
         return value
 
 
-def _database(url: str | None) -> str | None:
+def check_database(url: str | None) -> str | None:
+    """Return `url`, None or the address of a PostgreSQL database.
+
+    Raises:
+        UsageError: it is something else, or holds a password (`database-url`).
+    """
     if url is None:
         return None
     try:
         parts = urlsplit(url)
         password = parts.password
     except ValueError as error:
-        raise _invalid("database as a URL", str(error)) from error
+        raise _no_database(str(error)) from error
     if password or "password" in parts.query:
-        raise _invalid(
-            "database as a URL without a password; the server's own ways (PGPASSFILE, PGPASSWORD) carry it",
-            "a password",
-        )
+        raise _no_database("a password in it")
     if parts.scheme != "postgresql+psycopg":
-        raise _invalid("database as postgresql+psycopg://USER@HOST/NAME", f"{parts.scheme}://…"[:80])
+        raise _no_database(f"{parts.scheme}://…"[:80])
     return url
+
+
+def _no_database(found: str) -> UsageError:
+    return UsageError(
+        "database-url",
+        "this database URL cannot be used",
+        expected="postgresql+psycopg://USER@HOST/NAME, without a password",
+        found=found,  # never the text itself, which may hold a password
+        advice="leave the password to the server's own ways: PGPASSFILE or PGPASSWORD",
+    )
 
 
 def _content(table: _Table) -> Content:

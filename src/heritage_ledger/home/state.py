@@ -1,4 +1,6 @@
-"""`state.db`: the head of every log that this home writes, witnesses or mirrors (`specs/index.md`, "State").
+"""The heads: how far each log has come that this home keeps (`specs/index.md`, "State").
+
+They lie in the file `state.db`, or in the tables `heads` and `seal` of a PostgreSQL database.
 
 A head is the size and root that a log was last seen to have, with the signed checkpoint that says so. It
 moves by compare-and-swap (`UPDATE … WHERE size = old`) and never shrinks, which keeps an institution from
@@ -13,52 +15,47 @@ row when it is looked for, and both when the file is opened.
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Column,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    bindparam,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import bindparam, func, insert, inspect, select, update
 from sqlalchemy.pool import StaticPool
 
 from heritage_ledger.errors import (
     DiskProblem,
     EvidenceInvalid,
     EvidenceMissing,
+    HeritageError,
     OperationFailed,
     TemporaryFailure,
     UsageError,
 )
-from heritage_ledger.home.durable import SECRET_FILE, sync_folder, writing
+from heritage_ledger.home.append_lock import ServerLock
+from heritage_ledger.home.durable import writing
+from heritage_ledger.home.heads import (
+    HEADS,
+    PRAGMAS,
+    ROOT_BYTES,
+    SEAL,
+    STATE_VERSION,
+    damaged,
+    make_file,
+    make_on_server,
+    seal_columns,
+)
+from heritage_ledger.home.lock import LOCK_WAIT_SECONDS
 from heritage_ledger.home.seal import Seal, row_digest
-from heritage_ledger.home.sql import Blob, open_engine, sql_errors
-from heritage_ledger.home.sqlite import sidecars
+from heritage_ledger.home.sql import is_url, open_engine, open_server, server_name, sql_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from sqlalchemy import Connection, Engine, Row
 
-STATE_VERSION: Final = 1
-"""The layout of `state.db`; a file of another version is refused."""
 MAX_SIZE: Final = (1 << 63) - 1
 """Entries: the largest log size that SQL's 64-bit integer holds."""
-ROOT_BYTES: Final = 32
-"""Bytes of a Merkle root: SHA-256 (RFC 6962)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,59 +67,18 @@ class Head:
     checkpoint: bytes
 
 
-_METADATA = MetaData()
-_HEADS = Table(
-    "heads",
-    _METADATA,
-    Column("origin", Text, primary_key=True),
-    Column("size", BigInteger, CheckConstraint("size >= 0"), nullable=False),
-    Column("root", Blob, CheckConstraint(f"length(root) = {ROOT_BYTES}"), nullable=False),
-    Column("checkpoint", Blob, nullable=False),
-    Column("digest", Blob, nullable=False),
-    sqlite_with_rowid=False,
-)
-_SEAL = Table(
-    "seal",
-    _METADATA,
-    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("heads", Integer, nullable=False),
-    Column("mix", Blob, nullable=False),
-    Column("digest", Blob, nullable=False),
-)
-_GUARDS = (
-    """CREATE TRIGGER heads_never_shrink BEFORE UPDATE ON heads
-       WHEN NEW.size < OLD.size OR NEW.origin <> OLD.origin
-       BEGIN SELECT RAISE(ABORT, 'a head never shrinks'); END""",
-    """CREATE TRIGGER heads_stay BEFORE DELETE ON heads
-       BEGIN SELECT RAISE(ABORT, 'a head is never deleted'); END""",
-)
-_PRAGMAS = (
-    "synchronous=FULL",  # an acknowledged swap survives a power cut
-    "fullfsync=ON",  # macOS: fsync alone does not reach the disk there
-    "cell_size_check=ON",
-)
-_HEAD_OF = select(_HEADS).where(_HEADS.c.origin == bindparam("at"))
+_RELEASE = select(func.current_setting("server_version"))
+_HEAD_OF = select(HEADS).where(HEADS.c.origin == bindparam("at"))
 _SWAP = (
-    update(_HEADS)
-    .where(_HEADS.c.origin == bindparam("at"), _HEADS.c.size == bindparam("old"))
+    update(HEADS)
+    .where(HEADS.c.origin == bindparam("at"), HEADS.c.size == bindparam("old"))
     .values({name: bindparam(name) for name in ("size", "root", "checkpoint", "digest")})
 )
 _RESEAL = (
-    update(_SEAL)
-    .where(_SEAL.c.mix == bindparam("old"))
+    update(SEAL)
+    .where(SEAL.c.mix == bindparam("old"))
     .values({name: bindparam(name) for name in ("heads", "mix", "digest")})
 )
-
-
-def _damaged(path: str, said: str) -> EvidenceInvalid:
-    return EvidenceInvalid(
-        "state-damaged",
-        f"the heads cannot be trusted: {said}",
-        path=path,
-        advice="stop writing; restore state.db from a backup, then ask the witnesses for the largest size"
-        " that they hold before the next append",
-    )
 
 
 def _check_new(origin: str, head: Head) -> None:
@@ -147,65 +103,85 @@ class StateStore:
     count of rows, is not what was written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, target: Path | str) -> None:
         """Use `open` or `create`."""
-        self._path = path
-        self._engine = open_engine(path, _PRAGMAS, poolclass=StaticPool)
+        self._path = server_name(str(target)) if is_url(target) else str(target)
+        if is_url(target):
+            self._engine = open_server(str(target))
+        else:
+            self._engine = open_engine(Path(target), PRAGMAS, poolclass=StaticPool)
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._server = ServerLock(self._engine) if is_url(target) else None
         self._turn = threading.Lock()
         self._stopped: str | None = None
 
     @classmethod
-    def create(cls, path: Path) -> Self:
-        """Make an empty `state.db` at `path`, on the disk when this returns, and open it.
+    def create(cls, target: Path | str) -> Self:
+        """Make an empty store at a path, or empty tables in the database of a URL, and open it.
 
         Raises:
             OperationFailed: something already lies there (`state-exists`).
             DiskProblem: it cannot be written.
+            TemporaryFailure, KeyProblem, UsageError: the server does not answer, or not us.
         """
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-        with writing(path):
-            for place in (path, *sidecars(path)):
-                if place.exists() or place.is_symlink():
-                    raise _exists(place)
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_FILE))
-            try:
-                _fill(temporary)
-                try:
-                    os.link(temporary, path)  # refuses an existing file, which a rename would replace
-                except FileExistsError as error:
-                    raise _exists(path) from error
-            finally:
-                for place in (temporary, *sidecars(temporary)):
-                    place.unlink(missing_ok=True)
-        sync_folder(path.parent)
-        return cls.open(path)
+        if is_url(target):
+            make_on_server(str(target))
+        else:
+            make_file(Path(target))
+        return cls.open(target)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the `state.db` at `path` and check every row of it.
+    def open(cls, target: Path | str) -> Self:
+        """Open the heads at a path or URL and check every row.
 
         Raises:
-            EvidenceMissing: no file lies there (`state-missing`); none is made.
-            EvidenceInvalid: it is damaged (`state-damaged`).
-            OperationFailed: another release made it (`state-version`).
+            EvidenceMissing: there are none (`state-missing`); none are made.
+            EvidenceInvalid: they are damaged (`state-damaged`).
+            OperationFailed: another release made them (`state-version`).
+            TemporaryFailure, KeyProblem, UsageError: the server does not answer, or not us.
         """
-        with writing(path):
-            present = path.is_file()
-        if not present:
-            raise EvidenceMissing(
-                "state-missing",
-                "the file that says how far the log has come is not there",
-                path=str(path),
-                advice="check the path of the home; if the file was lost, restore it from a backup",
-            )
-        store = cls(path)
+        store = cls(target)
         try:
+            store._check_present(target)
             store.heads()
         except BaseException:
             store.close()
             raise
         return store
+
+    def _check_present(self, target: Path | str) -> None:
+        if is_url(target):
+            with self._connected(self._engine) as connection:
+                present = inspect(connection).has_table(HEADS.name)
+        else:
+            with writing(target):
+                present = Path(target).is_file()
+        if not present:
+            raise EvidenceMissing(
+                "state-missing",
+                "what says how far the log has come is not there",
+                path=self._path,
+                advice="check the path of the home and its settings; restore it from a backup if it was lost",
+            )
+
+    @contextlib.contextmanager
+    def hold(self, wait: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
+        """Hold the append's critical section in the database, where there is a server; else do nothing.
+
+        A file's section is held by the home's lock file. Heads that move inside go through the connection
+        that holds the lock: when that is lost, so is the lock, and nothing more can move.
+
+        Raises:
+            HomeLocked: another process held it for `wait` seconds (`home-locked`).
+            TemporaryFailure: the server does not answer.
+        """
+        if self._server is None:
+            yield
+            return
+        with contextlib.ExitStack() as held:
+            with sql_errors(self._path, damaged):
+                held.enter_context(self._server.hold(wait, self._path))
+            yield
 
     def __enter__(self) -> Self:
         return self
@@ -213,9 +189,16 @@ class StateStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def describe(self) -> str:
+        """Name the database and its release, for a person."""
+        with self._connected(self._engine) as connection:
+            if self._server is None:
+                return f"SQLite {'.'.join(map(str, connection.dialect.server_version_info or ()))}"
+            return f"PostgreSQL {connection.execute(_RELEASE).scalar_one()}"
+
     def close(self) -> None:
-        """Let go of the file; closing twice is nothing."""
-        with self._turn, sql_errors(self._path, _damaged):
+        """Let go of the database; closing twice is nothing."""
+        with self._turn, sql_errors(self._path, damaged):
             self._engine.dispose()
 
     def head(self, origin: str) -> Head | None:
@@ -238,12 +221,13 @@ class StateStore:
             TemporaryFailure: it has one already (`state-conflict`).
         """
         _check_new(origin, head)
-        with self._connected(self._writer) as connection:
+        with self._answered(origin, None, head), self._connected(self._writer) as connection:
+            self._seal(connection, lock=True)
             if self._read(connection, origin) is not None:
                 raise _conflict(origin, expected="no head yet", found="a head")
             self._check_all(connection)
             digest = _digest(origin, head)
-            connection.execute(insert(_HEADS), {"origin": origin, **_columns(head, digest)})
+            connection.execute(insert(HEADS), {"origin": origin, **_columns(head, digest)})
             self._reseal(connection, lambda seal: seal.with_row(digest))
 
     def swap_head(self, origin: str, old_size: int, new: Head) -> None:
@@ -259,7 +243,8 @@ class StateStore:
             EvidenceMissing: there is no head of `origin` (`state-origin`).
         """
         _check_new(origin, new)
-        with self._connected(self._writer) as connection:
+        with self._answered(origin, old_size, new), self._connected(self._writer) as connection:
+            self._seal(connection, lock=True)
             old = self._read(connection, origin)
             if old is None:
                 self._check_all(connection)
@@ -274,22 +259,62 @@ class StateStore:
             self._reseal(connection, lambda seal: seal.with_change(_digest(origin, old), digest))
 
     @contextlib.contextmanager
+    def _answered(self, origin: str, old_size: int | None, new: Head) -> Iterator[None]:
+        """Find out what became of a change whose answer was lost with the connection.
+
+        Raises:
+            TemporaryFailure: nothing was changed (as it was raised), or it cannot be told (`state-unknown`).
+        """
+        try:
+            yield
+        except TemporaryFailure as error:
+            if self._server is None or error.code != "database-unavailable":
+                raise
+            try:
+                with sql_errors(self._path, damaged):
+                    self._server.take_again()  # granted once the lost connection's work is done or undone
+                found = self.head(origin)
+            except HeritageError:
+                found = None
+            if found == new:
+                return
+            if found is not None and found.size == old_size:
+                raise
+            raise TemporaryFailure(
+                "state-unknown",
+                "the database went away in the middle, and whether the head moved is not known",
+                path=origin,
+                expected=f"size {new.size}",
+                found=None if found is None else f"size {found.size}",
+                advice="run `heritage list` when the server is back: it says whether the deposit is recorded",
+            ) from error
+
+    @contextlib.contextmanager
     def _connected(self, engine: Engine) -> Iterator[Connection]:
         """A transaction, one at a time; after a failed fsync there are no more that write."""
         if engine is self._writer and self._stopped is not None:
             raise DiskProblem(
                 "disk-sync-stopped",
                 f"an earlier write was not confirmed by the disk, nothing more is written ({self._stopped})",
-                path=str(self._path),
+                path=self._path,
                 advice="check the disk and its logs, then start again and run `heritage doctor`",
             )
         try:
-            with self._turn, sql_errors(self._path, _damaged), engine.begin() as connection:
+            with self._turn, sql_errors(self._path, damaged), self._transaction(engine) as connection:
                 yield connection
         except DiskProblem as problem:
             if problem.code == "disk-sync-failed":
                 self._stopped = problem.message
             raise
+
+    @contextlib.contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        if self._server is not None and self._server.connection is not None:
+            with self._server.transaction() as connection:
+                yield connection
+        else:
+            with engine.begin() as connection:
+                yield connection
 
     def _read(self, connection: Connection, origin: str) -> Head | None:
         if not origin.isprintable():  # such a name was never accepted, and the driver may not encode it
@@ -309,35 +334,34 @@ class StateStore:
             and row.digest == _digest(origin, head)
         ):
             return origin, head
-        raise _damaged(str(self._path), f"the head of {origin!r} is not what was written")
+        raise damaged(self._path, f"the head of {origin!r} is not what was written")
 
     def _check_all(self, connection: Connection) -> dict[str, Head]:
         expected = self._seal(connection)
         found = Seal(STATE_VERSION)
         heads = {}
-        for row in connection.execute(select(_HEADS).order_by(_HEADS.c.origin)):
+        for row in connection.execute(select(HEADS).order_by(HEADS.c.origin)):
             origin, heads[origin] = self._checked(row)
             found = found.with_row(row.digest)
         if found != expected:
-            raise _damaged(
-                str(self._path), f"{expected.heads} heads were written, {found.heads} others are there"
-            )
+            raise damaged(self._path, f"{expected.heads} heads were written, {found.heads} others are there")
         return heads
 
-    def _seal(self, connection: Connection) -> Seal:
-        row = connection.execute(select(_SEAL)).one_or_none()
+    def _seal(self, connection: Connection, *, lock: bool = False) -> Seal:
+        # a server's writers queue for this row; SQLite's hold the write lock from the start
+        row = connection.execute(select(SEAL).with_for_update() if lock else select(SEAL)).one_or_none()
         if row is not None and isinstance(row.version, int):
             seal = Seal(row.version, row.heads, row.mix)
             if isinstance(seal.mix, bytes) and row.digest == seal.digest():
                 return self._known(seal)
-        raise _damaged(str(self._path), "the seal is not what was written")
+        raise damaged(self._path, "the seal is not what was written")
 
     def _known(self, seal: Seal) -> Seal:
         if seal.version != STATE_VERSION:
             raise OperationFailed(
                 "state-version",
                 "this file was made by another release",
-                path=str(self._path),
+                path=self._path,
                 expected=f"version {STATE_VERSION}",
                 found=f"version {seal.version}",
                 advice="use the release that made it, or a newer one",
@@ -346,7 +370,7 @@ class StateStore:
 
     def _reseal(self, connection: Connection, change: Callable[[Seal], Seal]) -> None:
         old = self._seal(connection)
-        connection.execute(_RESEAL, {"old": old.mix, **_seal_columns(change(old))})
+        connection.execute(_RESEAL, {"old": old.mix, **seal_columns(change(old))})
 
 
 def _digest(origin: str, head: Head) -> bytes:
@@ -355,10 +379,6 @@ def _digest(origin: str, head: Head) -> bytes:
 
 def _columns(head: Head, digest: bytes) -> dict[str, object]:
     return {"size": head.size, "root": head.root, "checkpoint": head.checkpoint, "digest": digest}
-
-
-def _seal_columns(seal: Seal) -> dict[str, object]:
-    return {"heads": seal.heads, "mix": seal.mix, "digest": seal.digest()}
 
 
 def _check_growth(origin: str, old: Head, new: Head) -> None:
@@ -391,27 +411,3 @@ def _conflict(origin: str, *, expected: str, found: str) -> TemporaryFailure:
         found=found,
         advice="read the head again and start from it",
     )
-
-
-def _exists(place: Path) -> OperationFailed:
-    return OperationFailed(
-        "state-exists",
-        "a state file, or what is left of one, is already there",
-        path=str(place),
-        advice="choose an empty folder for a new home",
-    )
-
-
-def _fill(path: Path) -> None:
-    """Make the tables, triggers and the first seal in the empty file `path`."""
-    engine = open_engine(path, (*_PRAGMAS, "journal_mode=WAL"), poolclass=StaticPool)
-    with sql_errors(path, _damaged):
-        try:
-            with engine.begin() as connection:
-                _METADATA.create_all(connection)
-                for guard in _GUARDS:
-                    connection.exec_driver_sql(guard)
-                seal = _seal_columns(Seal(STATE_VERSION))
-                connection.execute(insert(_SEAL), {"id": 1, "version": STATE_VERSION, **seal})
-        finally:
-            engine.dispose()

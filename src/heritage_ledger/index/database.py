@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sqlalchemy import Integer, LargeBinary, func, insert, inspect, select
 from sqlalchemy.pool import QueuePool
 
-from heritage_ledger.errors import OperationFailed
+from heritage_ledger.errors import EvidenceMissing, OperationFailed
 from heritage_ledger.home.durable import SECRET_FILE, writing
 from heritage_ledger.home.sql import is_url, open_engine, open_server, server_name, sql_errors
 from heritage_ledger.home.sqlite import sidecars
@@ -184,10 +184,11 @@ def _kind(of: TypeEngine[Any]) -> type:
     return int if isinstance(of, Integer) else str
 
 
-def open_database(target: Path | str, origin: str) -> Database:
+def open_database(target: Path | str, origin: str, *, make: bool = True) -> Database:
     """Open the database at a path or URL, and make the tables of the log `origin` when they are absent.
 
     Raises:
+        EvidenceMissing: there are none, and `make` is not set (`index-missing`).
         UsageError: the URL cannot be used (`database-url`).
         OperationFailed: the index of another log (`index-origin`) or release (`index-version`), or damaged
             (`index-damaged`).
@@ -196,18 +197,20 @@ def open_database(target: Path | str, origin: str) -> Database:
     if is_url(target):
         database = Database(open_server(str(target)), server_name(str(target)))
     else:
-        database = _open_file(Path(target), origin)
+        database = _open_file(Path(target), origin, make=make)
     try:
-        _prepare(database, origin)
+        _prepare(database, origin, make=make)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _open_file(path: Path, origin: str) -> Database:
+def _open_file(path: Path, origin: str, *, make: bool) -> Database:
     with writing(path):
         if not path.exists():
+            if not make:
+                raise _missing(str(path))
             _make_file(path, origin)
     return _over_file(path, _PRAGMAS)
 
@@ -245,10 +248,21 @@ def _make_tables(database: Database, origin: str) -> None:
             )
 
 
-def _prepare(database: Database, origin: str) -> None:
+def _missing(where: str) -> EvidenceMissing:
+    return EvidenceMissing(
+        "index-missing",
+        "there is no index",
+        path=where,
+        advice="run `heritage index rebuild`; nothing is lost",
+    )
+
+
+def _prepare(database: Database, origin: str, *, make: bool) -> None:
     with database.reading() as connection:
         present = inspect(connection).has_table(META.name)
     if not present:
+        if not make:
+            raise _missing(database.where)
         _make_tables(database, origin)
     with database.reading() as connection:
         row = connection.execute(select(META)).one_or_none()

@@ -87,16 +87,17 @@ class Index:
         self.origin = origin
 
     @classmethod
-    def open(cls, target: Path | str, *, origin: str) -> Self:
+    def open(cls, target: Path | str, *, origin: str, make: bool = True) -> Self:
         """Open the index of the log `origin` at a path (SQLite) or URL; an absent one is made, empty.
 
         Raises:
+            EvidenceMissing: there is none, and `make` is not set (`index-missing`).
             UsageError: the URL cannot be used (`database-url`).
             OperationFailed: it is of another log (`index-origin`) or release (`index-version`), or damaged
                 (`index-damaged`).
             DiskProblem: it cannot be opened or made.
         """
-        return cls(open_database(target, origin), origin)
+        return cls(open_database(target, origin, make=make), origin)
 
     def __enter__(self) -> Self:
         return self

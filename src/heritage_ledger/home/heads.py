@@ -1,0 +1,166 @@
+"""Where heads are kept: the tables, what the database itself refuses, and how they are made.
+
+See `heritage_ledger.home.state` for what they mean.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    insert,
+    inspect,
+)
+from sqlalchemy.pool import StaticPool
+
+from heritage_ledger.errors import EvidenceInvalid, OperationFailed
+from heritage_ledger.home.durable import SECRET_FILE, sync_folder, writing
+from heritage_ledger.home.seal import Seal
+from heritage_ledger.home.sql import Blob, OrderedText, open_engine, open_server, server_name, sql_errors
+from heritage_ledger.home.sqlite import sidecars
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+STATE_VERSION: Final = 1
+"""The layout of `state.db`; a file of another version is refused."""
+ROOT_BYTES: Final = 32
+"""Bytes of a Merkle root: SHA-256 (RFC 6962)."""
+
+
+METADATA = MetaData()
+HEADS = Table(
+    "heads",
+    METADATA,
+    Column("origin", OrderedText, primary_key=True),
+    Column("size", BigInteger, CheckConstraint("size >= 0"), nullable=False),
+    Column("root", Blob, CheckConstraint(f"length(root) = {ROOT_BYTES}"), nullable=False),
+    Column("checkpoint", Blob, nullable=False),
+    Column("digest", Blob, nullable=False),
+    sqlite_with_rowid=False,
+)
+SEAL = Table(
+    "seal",
+    METADATA,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("heads", Integer, nullable=False),
+    Column("mix", Blob, nullable=False),
+    Column("digest", Blob, nullable=False),
+)
+GUARDS: Final = {
+    "sqlite": (
+        """CREATE TRIGGER heads_never_shrink BEFORE UPDATE ON heads
+           WHEN NEW.size < OLD.size OR NEW.origin <> OLD.origin
+           BEGIN SELECT RAISE(ABORT, 'a head never shrinks'); END""",
+        """CREATE TRIGGER heads_stay BEFORE DELETE ON heads
+           BEGIN SELECT RAISE(ABORT, 'a head is never deleted'); END""",
+    ),
+    "postgresql": (
+        """CREATE FUNCTION heads_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN RAISE EXCEPTION 'a head never shrinks and is never deleted'; END $$""",
+        """CREATE TRIGGER heads_never_shrink BEFORE UPDATE ON heads FOR EACH ROW
+           WHEN (NEW.size < OLD.size OR NEW.origin <> OLD.origin) EXECUTE FUNCTION heads_guard()""",
+        """CREATE TRIGGER heads_stay BEFORE DELETE ON heads FOR EACH ROW EXECUTE FUNCTION heads_guard()""",
+        """CREATE TRIGGER heads_remain BEFORE TRUNCATE ON heads EXECUTE FUNCTION heads_guard()""",
+    ),
+}
+"""What the database itself refuses, by kind of database."""
+PRAGMAS = (
+    "synchronous=FULL",  # an acknowledged swap survives a power cut
+    "fullfsync=ON",  # macOS: fsync alone does not reach the disk there
+    "cell_size_check=ON",
+)
+
+
+def damaged(path: str, said: str) -> EvidenceInvalid:
+    """The error for heads that cannot be trusted."""
+    return EvidenceInvalid(
+        "state-damaged",
+        f"the heads cannot be trusted: {said}",
+        path=path,
+        advice="stop writing; restore state.db from a backup, then ask the witnesses for the largest size"
+        " that they hold before the next append",
+    )
+
+
+def seal_columns(seal: Seal) -> dict[str, object]:
+    """The columns of the row that holds `seal`."""
+    return {"heads": seal.heads, "mix": seal.mix, "digest": seal.digest()}
+
+
+def _exists(place: str) -> OperationFailed:
+    return OperationFailed(
+        "state-exists",
+        "a state file, or what is left of one, is already there",
+        path=place,
+        advice="choose an empty folder for a new home; each home has a database of its own",
+    )
+
+
+def make_file(path: Path) -> None:
+    """Make tables, triggers and the first seal in a new file at `path`, whole or not at all.
+
+    Raises:
+        OperationFailed: something lies there (`state-exists`).
+        DiskProblem: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    with writing(path):
+        for place in (path, *sidecars(path)):
+            if place.exists() or place.is_symlink():
+                raise _exists(str(place))
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_FILE))
+        try:
+            _fill(temporary)
+            try:
+                os.link(temporary, path)  # refuses an existing file, which a rename would replace
+            except FileExistsError as error:
+                raise _exists(str(path)) from error
+        finally:
+            for place in (temporary, *sidecars(temporary)):
+                place.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _fill(path: Path) -> None:
+    """Make the tables, triggers and the first seal in the empty file `path`."""
+    engine = open_engine(path, (*PRAGMAS, "journal_mode=WAL"), poolclass=StaticPool)
+    with sql_errors(path, damaged):
+        try:
+            with engine.begin() as connection:
+                make_tables(connection)
+        finally:
+            engine.dispose()
+
+
+def make_on_server(url: str) -> None:
+    """Make tables, triggers and the first seal in the database of `url`, all or nothing."""
+    engine = open_server(url)
+    with sql_errors(server_name(url), damaged):
+        try:
+            with engine.begin() as connection:
+                if inspect(connection).has_table(HEADS.name):
+                    raise _exists(server_name(url))
+                make_tables(connection)
+        finally:
+            engine.dispose()
+
+
+def make_tables(connection: Connection) -> None:
+    """Make the tables, triggers and first seal in an empty database."""
+    METADATA.create_all(connection)
+    for guard in GUARDS[connection.dialect.name]:
+        connection.exec_driver_sql(guard)
+    seal = seal_columns(Seal(STATE_VERSION))
+    connection.execute(insert(SEAL), {"id": 1, "version": STATE_VERSION, **seal})
