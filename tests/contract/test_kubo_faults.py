@@ -10,11 +10,11 @@ from heritage_ledger import Ledger
 from heritage_ledger.content import kubo as kubo_engine
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.content.kubo import KuboEngine
+from heritage_ledger.deposit.record import Unfinished
 from heritage_ledger.errors import (
     EvidenceInvalid,
     EvidenceMissing,
     KeyProblem,
-    OperationFailed,
     TemporaryFailure,
 )
 from heritage_ledger.fixity.verdict import Outcome
@@ -149,9 +149,10 @@ def test_a_bag_is_not_given_up_while_the_daemon_does_not_hold_all_of_it(daemon, 
 
     adding = KuboEngine.add_package
     monkeypatch.setattr(KuboEngine, "add_package", losing)
-    with pytest.raises(OperationFailed) as caught:
+    with pytest.raises(Unfinished) as caught:
         ledger.ingest(scans, asset=ASSET, storage_class="cold")
-    assert caught.value.code == "release-refused"
+    assert caught.value.code == "deposit-unfinished"
+    assert (caught.value.found or "").startswith("release-refused")
     assert ledger.home.package(ASSET, 1).is_dir()
     monkeypatch.undo()
     # the event is in the log and the bag is whole; the engine is filled again and takes it

@@ -44,6 +44,10 @@ class Hold:
         if self._books.kubo is not None and version != expected:
             self._books.kubo.rename(self._key, self._deposit.package_cid)
 
+    def keep(self) -> None:
+        """Let the engine hold it whatever comes: whether the event is written is not known."""
+        self._confirmed = True
+
     def let_go(self) -> None:
         """Take the pin away again, or give it back to the version that has the same bytes."""
         kubo, cid = self._books.kubo, self._deposit.package_cid

@@ -7,6 +7,7 @@ it is made again from bags and log.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,26 +17,33 @@ from heritage_ledger.deposit.hold import held
 from heritage_ledger.deposit.receipt import Receipt
 from heritage_ledger.deposit.release import release
 from heritage_ledger.deposit.staging import Claim
+from heritage_ledger.errors import HeritageError, TemporaryFailure
 from heritage_ledger.events.bodies import EventFrame, adoption_body, ingestion_body
 from heritage_ledger.events.event import open_event, sign_event
 from heritage_ledger.events.packages import PackageDescription
 from heritage_ledger.home.settings import DEFAULT_CLASS
 from heritage_ledger.index.absorb import add_content, add_event
+from heritage_ledger.log.append import Appended
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.package import PackageGraph
     from heritage_ledger.deposit.books import Books
+    from heritage_ledger.deposit.hold import Hold
     from heritage_ledger.deposit.staging import Staging
     from heritage_ledger.errors import Finding
     from heritage_ledger.events.agents import Agent
     from heritage_ledger.events.packages import BagFile
-    from heritage_ledger.log.append import Appended
     from heritage_ledger.progress import Progress
 
 CID_PROFILE = "unixfs-v1-2025"
+
+
+class Unfinished(TemporaryFailure):
+    """The event is written; what comes after it is left to the next command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +84,20 @@ def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, p
         HomeLocked: another process kept the append lock.
         DiskProblem: the disk is full or failing; the bag is taken back.
         TemporaryFailure, KeyProblem, OperationFailed: the engine does not take the package.
+        Unfinished: the event is written, and what comes after it is not (`deposit-unfinished`).
     """
     keeps_bag = books.settings.keeps_bag(deposit.storage_class)
     with held(books, work, graph, deposit, progress) as hold:
-        receipt = _record(books, work, graph, deposit, progress, keeps_bag=keeps_bag)
-        hold.confirm(receipt.version)
+        receipt = _record(books, work, hold, deposit, progress, keeps_bag=keeps_bag)
+        progress.begin("index", files=graph.count)
+        with _finishing(receipt.asset, receipt.version):
+            add_content(books.index, receipt.log_index, graph)
     if books.kubo is not None and not keeps_bag:
         progress.begin("release")
-        row = books.index.package(receipt.asset, receipt.version)
-        assert row is not None
-        release(books.home, books.kubo, row)
+        with _finishing(receipt.asset, receipt.version):
+            row = books.index.package(receipt.asset, receipt.version)
+            assert row is not None
+            release(books.home, books.kubo, row)
         receipt = replace(receipt, released=True)
     work.settled()
     return receipt
@@ -94,7 +106,7 @@ def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, p
 def _record(
     books: Books,
     work: Staging,
-    graph: PackageGraph,
+    hold: Hold,
     deposit: Deposit,
     progress: Progress,
     *,
@@ -109,13 +121,54 @@ def _record(
         target = work.place(Claim(deposit.asset, version, release=not keeps_bag))
         try:
             appended = _append(books, entry, deposit)
-        except BaseException:
-            if books.size() == size:
+        except BaseException as error:
+            if not _is_written(books, hold, size, entry):
                 work.take_back(target)
-            raise
-    progress.begin("index", files=graph.count)
-    add_content(books.index, appended.first_index, graph)
+                raise
+            hold.confirm(version)
+            if not isinstance(error, HeritageError):
+                raise
+            with _finishing(deposit.asset, version):
+                books.settle()  # the same steps once more: what failed may have been passing
+                appended = _appended(books, size)
+        else:
+            hold.confirm(version)
     return _receipt(deposit, version, event_id, target, appended)
+
+
+def _is_written(books: Books, hold: Hold, index: int, entry: bytes) -> bool:
+    """Say whether `entry` is in the log at `index`, after an append that ended with an error.
+
+    Raises:
+        HeritageError: it cannot be told; bag, claim and pin stay for the next command to judge.
+    """
+    try:
+        size = books.size()
+        return size > index and books.log.read_entry(index, size) == entry
+    except HeritageError:
+        hold.keep()
+        raise
+
+
+def _appended(books: Books, index: int) -> Appended:
+    head = books.state.head(books.settings.origin)
+    assert head is not None
+    return Appended(index, head.size, head.root, head.checkpoint)
+
+
+@contextlib.contextmanager
+def _finishing(asset: str, version: int) -> Iterator[None]:
+    """Say, when a step after the event fails, that the deposit is recorded all the same."""
+    try:
+        yield
+    except HeritageError as error:
+        raise Unfinished(
+            "deposit-unfinished",
+            "the deposit is recorded and safe, but the last steps could not be taken",
+            path=f"{asset} version {version}",
+            found=f"{error.code}: {error}",
+            advice="do not take it in again; the next command finishes it once the cause is gone",
+        ) from error
 
 
 def _event(books: Books, deposit: Deposit, version: int) -> tuple[bytes, str]:

@@ -111,6 +111,12 @@ class StateStore:
         else:
             self._engine = open_engine(Path(target), PRAGMAS, poolclass=StaticPool)
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        # heads and seal are read by two statements, which must see one moment; SQLite's always do
+        self._reader = (
+            self._engine.execution_options(isolation_level="REPEATABLE READ")
+            if is_url(target)
+            else self._engine
+        )
         self._server = ServerLock(self._engine) if is_url(target) else None
         self._turn = threading.Lock()
         self._stopped: str | None = None
@@ -151,7 +157,7 @@ class StateStore:
 
     def _check_present(self, target: Path | str) -> None:
         if is_url(target):
-            with self._connected(self._engine) as connection:
+            with self._connected(self._reader) as connection:
                 present = inspect(connection).has_table(HEADS.name)
         else:
             with writing(target):
@@ -191,7 +197,7 @@ class StateStore:
 
     def describe(self) -> str:
         """Name the database and its release, for a person."""
-        with self._connected(self._engine) as connection:
+        with self._connected(self._reader) as connection:
             if self._server is None:
                 return f"SQLite {'.'.join(map(str, connection.dialect.server_version_info or ()))}"
             return f"PostgreSQL {connection.execute(_RELEASE).scalar_one()}"
@@ -203,7 +209,7 @@ class StateStore:
 
     def head(self, origin: str) -> Head | None:
         """The head of `origin`, or None when this home has never seen that log."""
-        with self._connected(self._engine) as connection:
+        with self._connected(self._reader) as connection:
             found = self._read(connection, origin)
             if found is None:
                 self._check_all(connection)  # before saying "never seen": no row may have been lost
@@ -211,7 +217,7 @@ class StateStore:
 
     def heads(self) -> dict[str, Head]:
         """Every head by origin, in order of origin; the whole file is checked."""
-        with self._connected(self._engine) as connection:
+        with self._connected(self._reader) as connection:
             return self._check_all(connection)
 
     def create_head(self, origin: str, head: Head) -> None:
@@ -309,7 +315,7 @@ class StateStore:
 
     @contextlib.contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
-        if self._server is not None and self._server.connection is not None:
+        if engine is self._writer and self._server is not None and self._server.connection is not None:
             with self._server.transaction() as connection:
                 yield connection
         else:
