@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from heritage_ledger import Ledger
+from heritage_ledger.deposit.record import Unfinished
 from heritage_ledger.errors import (
+    DiskProblem,
     EvidenceInvalid,
     EvidenceMissing,
     HeritageError,
@@ -22,6 +24,7 @@ from heritage_ledger.errors import (
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.home.state import Head, StateStore
 from heritage_ledger.index.tables import META
+from heritage_ledger.index.writer import IndexWriter
 
 ORIGIN = "museum.example/ledger/1"
 OTHER = "archive.example/ledger/1"
@@ -214,3 +217,33 @@ def test_missing_databases_are_named_and_not_made(home, folder, database, tmp_pa
         assert {"state-missing", "index-missing"} <= codes
         with pytest.raises(HeritageError, match="how far the log has come"):
             ledger.ingest(folder)
+
+
+# a step after the event that fails
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_index_that_fails_after_the_head_moved(home, folder, monkeypatch, times):
+    """Once: the same steps again succeed, and there is a receipt. Twice: the deposit is said to be recorded."""
+    failures = iter([True] * times)
+    adding = IndexWriter.add_event
+
+    def failing(self, row):
+        if next(failures, False):
+            raise DiskProblem("disk-failing", "the disk reports an error")
+        adding(self, row)
+
+    monkeypatch.setattr(IndexWriter, "add_event", failing)
+    with Ledger.open(home) as ledger:
+        if times == 1:
+            assert ledger.ingest(folder, asset="urn:example:scan").log_index == 1
+        else:
+            with pytest.raises(Unfinished) as error:
+                ledger.ingest(folder, asset="urn:example:scan")
+            assert error.value.code == "deposit-unfinished"
+            assert (error.value.found or "").startswith("disk-failing")
+    with Ledger.open(home) as ledger:
+        assert ledger.ingest(folder, asset="urn:example:next").log_index == 2
+        assert len(list(ledger.index.packages("urn:example:scan"))) == 1
+        assert {verdict.outcome for verdict in ledger.verify(deep=True)} == {Outcome.PASS}
+        assert not list((home / "quarantine").iterdir())

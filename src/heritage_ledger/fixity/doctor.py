@@ -154,7 +154,7 @@ def _database(home: Home, settings: Settings) -> Stage:
 
 def _server(home: Home, settings: Settings) -> Stage:
     try:
-        with StateStore.open(settings.kept_in(home.state)) as state:
+        with StateStore.open(settings.kept_in(home.state), upgrade=False) as state:
             detail = state.describe()
     except HeritageError as error:
         return judge("database", [error.finding])

@@ -126,7 +126,7 @@ class _Inspection:
 
     def _state(self) -> tuple[Stage, Head | None]:
         try:
-            with StateStore.open(self._stored(self.home.state)) as store:
+            with StateStore.open(self._stored(self.home.state), upgrade=False) as store:
                 head = store.head(self.origin)
         except HeritageError as error:
             return judge("state", [self._named(error, "state.db")]), None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import (
@@ -16,24 +18,30 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
+    func,
     insert,
     inspect,
+    select,
+    update,
 )
 from sqlalchemy.pool import StaticPool
 
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed
 from heritage_ledger.home.durable import SECRET_FILE, sync_folder, writing
+from heritage_ledger.home.migrate import upgrade
 from heritage_ledger.home.seal import Seal
 from heritage_ledger.home.sql import Blob, OrderedText, open_engine, open_server, server_name, sql_errors
 from heritage_ledger.home.sqlite import sidecars
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sqlalchemy import Connection
 
 STATE_VERSION: Final = 1
-"""The layout of `state.db`; a file of another version is refused."""
+"""The layout of the heads; an older one is brought up to it, a newer one refused."""
+REVISIONS: Final = Path(__file__).with_name("migrations")
+"""How each layout is made from the one before."""
+_MAKERS: Final = 0x68_6C_73_74
+"""The advisory lock of those who change the layout on a server."""
 ROOT_BYTES: Final = 32
 """Bytes of a Merkle root: SHA-256 (RFC 6962)."""
 
@@ -150,11 +158,25 @@ def make_on_server(url: str) -> None:
     with sql_errors(server_name(url), damaged):
         try:
             with engine.begin() as connection:
+                keep_out(connection)
                 if inspect(connection).has_table(HEADS.name):
                     raise _exists(server_name(url))
                 make_tables(connection)
         finally:
             engine.dispose()
+
+
+def keep_out(connection: Connection) -> None:
+    """Let one transaction at a time change the layout; SQLite's has the write lock from its start."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_MAKERS)))
+
+
+def bring_up(connection: Connection, seal: Seal) -> None:
+    """Bring the layout up to `STATE_VERSION` from that of `seal`, in the caller's transaction."""
+    upgrade(connection, REVISIONS, table="heads_revision", found=seal.version, wanted=STATE_VERSION)
+    new = replace(seal, version=STATE_VERSION)
+    connection.execute(update(SEAL).values(version=STATE_VERSION, **seal_columns(new)))
 
 
 def make_tables(connection: Connection) -> None:

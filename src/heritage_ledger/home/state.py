@@ -40,7 +40,9 @@ from heritage_ledger.home.heads import (
     ROOT_BYTES,
     SEAL,
     STATE_VERSION,
+    bring_up,
     damaged,
+    keep_out,
     make_file,
     make_on_server,
     seal_columns,
@@ -137,8 +139,10 @@ class StateStore:
         return cls.open(target)
 
     @classmethod
-    def open(cls, target: Path | str) -> Self:
-        """Open the heads at a path or URL and check every row.
+    def open(cls, target: Path | str, *, upgrade: bool = True) -> Self:
+        """Open the heads at a path or URL and check every row; an older layout is brought up to ours.
+
+        Without `upgrade` nothing is written, and an older layout is refused like a newer one.
 
         Raises:
             EvidenceMissing: there are none (`state-missing`); none are made.
@@ -149,6 +153,8 @@ class StateStore:
         store = cls(target)
         try:
             store._check_present(target)
+            if upgrade:
+                store._bring_up()
             store.heads()
         except BaseException:
             store.close()
@@ -169,6 +175,16 @@ class StateStore:
                 path=self._path,
                 advice="check the path of the home and its settings; restore it from a backup if it was lost",
             )
+
+    def _bring_up(self) -> None:
+        with self._connected(self._reader) as connection:
+            if self._seal(connection, any_version=True).version >= STATE_VERSION:
+                return
+        with self._connected(self._writer) as connection:
+            keep_out(connection)
+            seal = self._seal(connection, lock=True, any_version=True)
+            if seal.version < STATE_VERSION:  # else another process did it meanwhile
+                bring_up(connection, seal)
 
     @contextlib.contextmanager
     def hold(self, wait: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
@@ -353,20 +369,20 @@ class StateStore:
             raise damaged(self._path, f"{expected.heads} heads were written, {found.heads} others are there")
         return heads
 
-    def _seal(self, connection: Connection, *, lock: bool = False) -> Seal:
+    def _seal(self, connection: Connection, *, lock: bool = False, any_version: bool = False) -> Seal:
         # a server's writers queue for this row; SQLite's hold the write lock from the start
         row = connection.execute(select(SEAL).with_for_update() if lock else select(SEAL)).one_or_none()
         if row is not None and isinstance(row.version, int):
             seal = Seal(row.version, row.heads, row.mix)
             if isinstance(seal.mix, bytes) and row.digest == seal.digest():
-                return self._known(seal)
+                return seal if any_version else self._known(seal)
         raise damaged(self._path, "the seal is not what was written")
 
     def _known(self, seal: Seal) -> Seal:
         if seal.version != STATE_VERSION:
             raise OperationFailed(
                 "state-version",
-                "this file was made by another release",
+                "the heads have the layout of another release",
                 path=self._path,
                 expected=f"version {STATE_VERSION}",
                 found=f"version {seal.version}",

@@ -12,11 +12,12 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sqlalchemy import Integer, LargeBinary, func, insert, inspect, select
+from sqlalchemy import Integer, LargeBinary, func, insert, inspect, select, text, update
 from sqlalchemy.pool import QueuePool
 
 from heritage_ledger.errors import EvidenceMissing, OperationFailed
 from heritage_ledger.home.durable import SECRET_FILE, writing
+from heritage_ledger.home.migrate import upgrade
 from heritage_ledger.home.sql import is_url, open_engine, open_server, server_name, sql_errors
 from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.index.tables import INDEX_VERSION, META, METADATA
@@ -39,6 +40,9 @@ _PRAGMAS: Final = (
 
 _MAKERS: Final = 0x68_6C_69_78
 """The advisory lock of those who make or remove the tables."""
+
+REVISIONS: Final = Path(__file__).with_name("migrations")
+"""How each layout is made from the one before."""
 
 Made = TypeVar("Made")
 
@@ -63,6 +67,7 @@ def erase(target: Path | str) -> None:
             with database.writing() as connection:
                 connection.execute(select(func.pg_advisory_xact_lock(_MAKERS)))
                 METADATA.drop_all(connection)
+                connection.execute(text("DROP TABLE IF EXISTS index_revision"))
         finally:
             database.close()
         return
@@ -248,6 +253,16 @@ def _make_tables(database: Database, origin: str) -> None:
             )
 
 
+def _bring_up(database: Database) -> None:
+    with database.writing() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_MAKERS)))
+        found = connection.execute(select(META.c.version)).scalar_one()
+        if found < INDEX_VERSION:  # else another process did it meanwhile
+            upgrade(connection, REVISIONS, table="index_revision", found=found, wanted=INDEX_VERSION)
+            connection.execute(update(META).values(version=INDEX_VERSION))
+
+
 def _missing(where: str) -> EvidenceMissing:
     return EvidenceMissing(
         "index-missing",
@@ -268,7 +283,9 @@ def _prepare(database: Database, origin: str, *, make: bool) -> None:
         row = connection.execute(select(META)).one_or_none()
     if row is None:
         raise damaged(database.where, "it does not say which log it is of")
-    if row.version != INDEX_VERSION:
+    if row.version < INDEX_VERSION and make:
+        _bring_up(database)
+    elif row.version != INDEX_VERSION:
         raise OperationFailed(
             "index-version",
             "the index has the layout of another release",

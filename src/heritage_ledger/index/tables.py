@@ -26,7 +26,7 @@ from heritage_ledger.content.cid import DIGEST_LENGTH
 from heritage_ledger.home.sql import Blob, OrderedText
 
 INDEX_VERSION: Final = 1
-"""The layout of the tables; an index of another version is rebuilt."""
+"""The layout of the tables; an older one is brought up to it, a newer one is rebuilt."""
 _KEY: Final = struct.Struct(">q")
 
 METADATA: Final = MetaData(

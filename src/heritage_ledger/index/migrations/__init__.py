@@ -1,0 +1,1 @@
+"""Revisions of the index's layout, one module each; `heritage_ledger.home.migrate` runs them."""
