@@ -16,15 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from heritage_ledger.content.cid import format_cid, parse_cid
+from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.adopt import Adoption, adopt
 from heritage_ledger.deposit.books import Books
 from heritage_ledger.deposit.engines import Engines, open_kubo
 from heritage_ledger.deposit.genesis import begin_log, software
 from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
-from heritage_ledger.deposit.stores import open_index, open_state, rebuild_index
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, UsageError
+from heritage_ledger.deposit.stores import move_databases, open_index, open_state, rebuild_index
+from heritage_ledger.errors import EvidenceMissing, HeritageError
 from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
 from heritage_ledger.fixity.home import log_verifiers, verify_home
@@ -34,6 +34,7 @@ from heritage_ledger.home.keyring import open_keys
 from heritage_ledger.home.layout import Home, open_home
 from heritage_ledger.home.release import is_released
 from heritage_ledger.home.settings import DEFAULT_CLASS, Settings, check_database, read_settings
+from heritage_ledger.index.resolve import event_of, package_of
 from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow
 from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
 from heritage_ledger.log.files import LogFiles
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.deposit.receipt import Receipt
+    from heritage_ledger.deposit.stores import DatabaseMoved
     from heritage_ledger.errors import Finding
     from heritage_ledger.events.agents import Agent
     from heritage_ledger.fixity.verdict import Stage
@@ -410,7 +412,9 @@ class Ledger:
             EvidenceInvalid: the log is damaged; nothing is proved then.
         """
         log = self.log
-        return prove(log, log_verifiers(self.home, self.origin, log), self.origin, self._event_of(what), form)
+        return prove(
+            log, log_verifiers(self.home, self.origin, log), self.origin, event_of(self.index, what), form
+        )
 
     def export(
         self, asset: str, target: Path, *, version: int | None = None, progress: Progress = SILENT
@@ -424,36 +428,10 @@ class Ledger:
             EvidenceInvalid: the package is damaged; nothing is kept.
             OperationFailed: something lies at `target`.
         """
-        row = self._wanted(asset, version)
+        row = package_of(self.index, asset, version)
         progress.begin("export", files=row.files + row.tag_files, size=row.bytes)
         self.engines.export(row, Path(target), progress)
         return self._package(row)
-
-    def _wanted(self, what: str, version: int | None) -> PackageRow:
-        found = self.index.package(what, version)
-        if found is None and version is None:
-            with contextlib.suppress(EvidenceInvalid, UsageError):
-                found = self.index.package_by_cid(parse_cid(what))
-        if found is None:
-            raise EvidenceMissing(
-                "not-found",
-                "no such package",
-                path=what if version is None else f"{what} version {version}",
-                advice="run `heritage list` for the assets, `heritage show` for their versions",
-            )
-        return found
-
-    def _event_of(self, what: str) -> int:
-        found = self.index.resolve(what)
-        match found:
-            case AssetRow():
-                package = self.index.package(found.asset)
-                assert package is not None
-                return package.log_index
-            case FileFound():
-                return found.places[-1].package.log_index
-            case _:
-                return found.log_index
 
     def checkpoint(self) -> bytes:
         """The published checkpoint: the signed size and root of the log."""
@@ -482,6 +460,18 @@ class Ledger:
         get = None if self.kubo is None else self.kubo.get
         packages, findings = rebuild_index(self.home, self.settings, size, progress, get=get)
         return Rebuilt(size, packages, tuple(findings))
+
+    def move_databases(self, to: str, *, progress: Progress = SILENT) -> DatabaseMoved:
+        """Keep heads and index in `to` from now on: `sqlite`, or the URL of a PostgreSQL database.
+
+        Raises:
+            UsageError, EvidenceInvalid, HomeLocked, TemporaryFailure, KeyProblem, DiskProblem: as
+            `heritage_ledger.deposit.stores.move_databases` says; the settings are as they were.
+        """
+        self.close()
+        moved = move_databases(self.home, self.settings, to, progress)
+        self.settings = read_settings(self.home.settings)
+        return moved
 
 
 _KINDS = {Ed25519Verifier: "Ed25519", MLDSA44CosignatureVerifier: "ML-DSA-44"}

@@ -224,7 +224,7 @@ def test_missing_databases_are_named_and_not_made(home, folder, database, tmp_pa
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_index_that_fails_after_the_head_moved(home, folder, monkeypatch, times):
-    """Once: the same steps again succeed, and there is a receipt. Twice: the deposit is said to be recorded."""
+    """Once: the same steps again succeed. Twice: the deposit is said to be recorded."""
     failures = iter([True] * times)
     adding = IndexWriter.add_event
 

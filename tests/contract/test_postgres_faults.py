@@ -14,6 +14,7 @@ import pytest
 from heritage_ledger import Ledger
 from heritage_ledger.deposit.record import Unfinished
 from heritage_ledger.errors import (
+    EvidenceMissing,
     HeritageError,
     KeyProblem,
     TemporaryFailure,
@@ -190,7 +191,7 @@ def test_what_became_of_a_swap_is_not_known(server, wire, url, is_sent, quick):
     with StateStore.create(through(wire, server, url)) as store:
         store.create_head(ORIGIN, head(0))
         wire.cut(COMMIT, is_sent=is_sent, stays_down=True)
-        with pytest.raises(TemporaryFailure) as error:
+        with pytest.raises(EvidenceMissing) as error:
             store.swap_head(ORIGIN, 0, head(1))
         assert error.value.code == "state-unknown"
         wire.mend()
@@ -216,7 +217,7 @@ def test_wire_cut_at_every_commit_of_an_ingest(server, wire, url, scans, quick):
                 except Unfinished as error:
                     outcomes[error.code] += 1
                     expected = {1}
-                except TemporaryFailure as error:
+                except HeritageError as error:
                     outcomes[error.code] += 1
                     expected = {0, 1} if error.code == "state-unknown" else {0}
             cut = wire.cuts

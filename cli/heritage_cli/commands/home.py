@@ -1,4 +1,4 @@
-"""`init`, `doctor`, `index rebuild`: the home itself."""
+"""`init`, `doctor`, `index rebuild`, `database move`: the home itself."""
 
 from typing import Annotated
 
@@ -12,6 +12,8 @@ from heritage_ledger.errors import ExitCode, Finding, Severity, UsageError
 
 app = typer.Typer()
 index = typer.Typer(cls=Group)
+database = typer.Typer(cls=Group)
+app.add_typer(database, name="database", help="Where heads and index are kept: SQLite, or PostgreSQL.")
 app.add_typer(index, name="index", help="The index: rows that can always be made again.")
 
 UNSEALED = Finding(
@@ -83,3 +85,27 @@ def rebuild(context: typer.Context) -> Ending:
     with session.ledger() as ledger, session.progress() as progress:
         rebuilt = ledger.rebuild_index(progress=progress)
     return results.give_rebuilt(session, rebuilt)
+
+
+@command(
+    database,
+    "move",
+    "heritage database move --to postgresql+psycopg://ledger@db.museum.example/ledger",
+    "heritage database move --to sqlite",
+)
+def move(
+    context: typer.Context,
+    *,
+    to: Annotated[str, typer.Option(metavar="URL|sqlite", help="An empty PostgreSQL database, or sqlite.")],
+) -> Ending:
+    """Copy heads and index to another database, compare them, and use that one from now on.
+
+    What lies in the old one stays there; after an interruption the same command begins anew.
+    """
+    session = session_of(context)
+    with session.ledger() as ledger, session.progress() as progress:
+        moved = ledger.move_databases(to, progress=progress)
+    session.clear()
+    said = f"{moved.heads} heads and the index of {moved.entries} entries are in {moved.database}, compared"
+    session.output.result("database", moved, [said])
+    return Ending(fields=jsonable(moved))

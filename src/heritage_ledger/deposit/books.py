@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from heritage_ledger.deposit.release import release
 from heritage_ledger.deposit.staging import Claim, finish_left, settle_left
+from heritage_ledger.errors import OperationFailed
 from heritage_ledger.events.agents import Agent, AgentKind, institution_id
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.home import lock
+from heritage_ledger.home.settings import read_settings
 from heritage_ledger.index.absorb import absorb, add_content_from_bag, is_complete
 from heritage_ledger.log.append import Appender
 from heritage_ledger.log.cosignature import Ed25519NoteSigner, MLDSA44CosignatureSigner
@@ -82,9 +84,17 @@ class Books:
 
         Raises:
             HomeLocked: another process kept it (`home-locked`).
+            OperationFailed: the databases were moved since these books were opened (`database-moved`).
             TemporaryFailure: the server does not answer.
         """
         with lock.hold(self.home.lock), self.state.hold():
+            if read_settings(self.home.settings).database != self.settings.database:
+                raise OperationFailed(
+                    "database-moved",
+                    "heads and index were moved to another database while this process ran",
+                    path=str(self.home.settings),
+                    advice="start it again: it then reads the settings as they are now",
+                )
             yield
 
     def settle(self) -> None:

@@ -17,7 +17,7 @@ from heritage_ledger.deposit.hold import held
 from heritage_ledger.deposit.receipt import Receipt
 from heritage_ledger.deposit.release import release
 from heritage_ledger.deposit.staging import Claim
-from heritage_ledger.errors import HeritageError, TemporaryFailure
+from heritage_ledger.errors import ExitCode, HeritageError
 from heritage_ledger.events.bodies import EventFrame, adoption_body, ingestion_body
 from heritage_ledger.events.event import open_event, sign_event
 from heritage_ledger.events.packages import PackageDescription
@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 CID_PROFILE = "unixfs-v1-2025"
 
 
-class Unfinished(TemporaryFailure):
-    """The event is written; what comes after it is left to the next command."""
+class Unfinished(HeritageError):
+    """The event is written; what comes after it is left to the next command. To repeat the call is wrong."""
+
+    exit_code = ExitCode.PROBLEMS
 
 
 @dataclass(frozen=True, slots=True)

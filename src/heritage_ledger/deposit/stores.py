@@ -1,11 +1,16 @@
-"""The two databases of a home, heads and index, where its settings say that they are kept."""
+"""The two databases of a home, heads and index: where its settings say that they are, and moved elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, UsageError
+from heritage_ledger.home import lock
 from heritage_ledger.home.append_lock import hold_append
+from heritage_ledger.home.settings import change_settings, check_database
+from heritage_ledger.home.sql import server_name
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.index.absorb import absorb, rebuild
 from heritage_ledger.index.database import erase
@@ -13,13 +18,19 @@ from heritage_ledger.index.store import Index
 from heritage_ledger.log.files import LogFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from heritage_ledger.content.directory import Get
     from heritage_ledger.errors import Finding
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.settings import Settings
+    from heritage_ledger.home.state import Head
     from heritage_ledger.progress import Progress
+
+
+SQLITE: Final = "sqlite"
+"""The name of the databases that are files of the home."""
 
 
 def open_state(home: Home, settings: Settings) -> StateStore:
@@ -60,3 +71,82 @@ def rebuild_index(
         with Index.open(target, origin=settings.origin) as index:
             findings = rebuild(index, LogFiles(home.log), home, size, progress, get=get)
             return sum(1 for _ in index.packages()), findings
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseMoved:
+    """Where heads and index are kept now (`sqlite`, or the URL), and what was brought there: counts."""
+
+    database: str
+    heads: int
+    entries: int
+    rows_digest: str
+
+
+def move_databases(home: Home, settings: Settings, to: str, progress: Progress) -> DatabaseMoved:
+    """Keep heads and index in `to`, `sqlite` or the URL of a PostgreSQL database, from now on.
+
+    They are copied under the append lock and compared, then the settings name the new place; what lies in the
+    old one stays there as it is. After an error the settings are as they were and the same call goes on.
+
+    Raises:
+        UsageError: `to` is no database (`database-url`), the one in use (`database-same`), or of another home
+            (`database-foreign`).
+        EvidenceInvalid: the heads there are ahead of ours (`state-rollback`), or the copy is not the same
+            (`database-copy`).
+        HomeLocked, TemporaryFailure, KeyProblem, DiskProblem, OperationFailed: one of them cannot be used.
+    """
+    url = None if to == SQLITE else check_database(to)
+    if url == settings.database:
+        raise UsageError("database-same", "heads and index are kept there already", found=to)
+    new = replace(settings, database=url)
+    origin = settings.origin
+    progress.begin("move the databases")
+    with contextlib.ExitStack() as held:
+        held.enter_context(lock.hold(home.lock))
+        state = held.enter_context(open_state(home, settings))
+        held.enter_context(state.hold())
+        index = held.enter_context(Index.open(settings.kept_in(home.index), origin=origin, make=False))
+        target = held.enter_context(_open_or_make(new.kept_in(home.state)))
+        held.enter_context(target.hold())
+        heads = state.heads()
+        _copy_heads(heads, target)
+        copy = held.enter_context(Index.open(new.kept_in(home.index), origin=origin))
+        with copy.begin() as writer:
+            writer.replace(index.absorbed(), index.dump())
+        digest = copy.rows_digest()
+        if (target.heads(), digest) != (heads, index.rows_digest()):
+            raise EvidenceInvalid(
+                "database-copy",
+                "the copy is not what was copied; the settings stay as they were",
+                path=to if url is None else server_name(url),
+                advice="check the disks on both sides, then run the same command again",
+            )
+        change_settings(home.settings, "ledger", "database", url)
+        return DatabaseMoved(to, len(heads), index.absorbed(), digest.hex())
+
+
+def _open_or_make(target: Path | str) -> StateStore:
+    try:
+        return StateStore.open(target)
+    except EvidenceMissing:
+        return StateStore.create(target)
+
+
+def _copy_heads(heads: Mapping[str, Head], target: StateStore) -> None:
+    """Bring `target` up to `heads`; it may be new, or have been left behind by an earlier move."""
+    there = target.heads()
+    foreign = sorted(there.keys() - heads.keys())
+    if foreign:
+        raise UsageError(
+            "database-foreign",
+            "this database belongs to another home",
+            expected="an empty one, or the one that this home left behind",
+            found=f"the head of {foreign[0]}",
+        )
+    for origin, head in heads.items():
+        old = there.get(origin)
+        if old is None:
+            target.create_head(origin, head)
+        elif old != head:
+            target.swap_head(origin, old.size, head)

@@ -285,7 +285,8 @@ class StateStore:
         """Find out what became of a change whose answer was lost with the connection.
 
         Raises:
-            TemporaryFailure: nothing was changed (as it was raised), or it cannot be told (`state-unknown`).
+            TemporaryFailure: nothing was changed.
+            EvidenceMissing: it cannot be told (`state-unknown`).
         """
         try:
             yield
@@ -302,7 +303,7 @@ class StateStore:
                 return
             if found is not None and found.size == old_size:
                 raise
-            raise TemporaryFailure(
+            raise EvidenceMissing(  # not a passing failure: whoever repeats the call may do the work twice
                 "state-unknown",
                 "the database went away in the middle, and whether the head moved is not known",
                 path=origin,

@@ -7,6 +7,7 @@ whole path of a file within its bag (`data/x`, in all packages).
 
 from __future__ import annotations
 
+import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -80,3 +81,39 @@ def _by_cid(index: Index, what: str) -> PackageRow | FileFound | None:
 def _found(places: Iterator[Place]) -> FileFound | None:
     first = tuple(islice(places, MAX_PLACES + 1))
     return FileFound(first[:MAX_PLACES], more=len(first) > MAX_PLACES) if first else None
+
+
+def package_of(index: Index, what: str, version: int | None = None) -> PackageRow:
+    """Return the package of an asset, the latest without `version`, or the package of a CID.
+
+    Raises:
+        EvidenceMissing: there is no such package (`not-found`).
+    """
+    found = index.package(what, version)
+    if found is None and version is None:
+        with contextlib.suppress(EvidenceInvalid):
+            found = index.package_by_cid(parse_cid_spelling(what))
+    if found is None:
+        raise EvidenceMissing(
+            "not-found",
+            "no such package",
+            path=what if version is None else f"{what} version {version}",
+            advice="run `heritage list` for the assets, `heritage show` for their versions",
+        )
+    return found
+
+
+def event_of(index: Index, what: str) -> int:
+    """Return the log index of the event that `what` names, or that recorded last what it names.
+
+    Raises:
+        EvidenceMissing: nothing here has this name (`not-found`).
+    """
+    found = resolve(index, what)
+    match found:
+        case AssetRow():
+            return package_of(index, found.asset).log_index
+        case FileFound():
+            return found.places[-1].package.log_index
+        case _:
+            return found.log_index

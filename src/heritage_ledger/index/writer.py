@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import astuple
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -18,6 +19,7 @@ from heritage_ledger.index.tables import (
     EVENTS,
     FILES,
     META,
+    METADATA,
     NODES,
     PACKAGES,
     lookup_key,
@@ -85,6 +87,17 @@ class IndexWriter:
         for table in _CONTENT:
             self._connection.execute(delete(table))
         self._absorbed = self._next = 0
+
+    def replace(self, absorbed: int, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        """Put the rows of another index of this log, as `Index.dump` gives them, in place of all others.
+
+        `absorbed` says how many entries of the log they cover.
+        """
+        self.clear()
+        for name, group in groupby(rows, key=itemgetter(0)):
+            if name != META.name:
+                self._insert_many(METADATA.tables[name], (values for _, values in group))
+        self._absorbed = self._next = absorbed
 
     def add_event(self, row: EventRow) -> None:
         """Add the next entry of the log.
