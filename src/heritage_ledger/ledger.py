@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.adopt import Adoption, adopt
 from heritage_ledger.deposit.books import Books
+from heritage_ledger.deposit.copies import Copies
 from heritage_ledger.deposit.engines import Engines, open_kubo
 from heritage_ledger.deposit.genesis import begin_log, software
 from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
@@ -152,6 +153,11 @@ class Ledger:
     def engines(self) -> Engines:
         """What holds the blocks: its status, and moves from one engine to the other."""
         return Engines(self.home, self.settings, self.index, self.kubo)
+
+    @property
+    def copies(self) -> Copies:
+        """The copies beyond this machine, at the target that the settings name."""
+        return Copies(self.home, self.settings, self.index)
 
     @cached_property
     def books(self) -> Books:

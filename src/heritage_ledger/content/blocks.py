@@ -18,10 +18,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from heritage_ledger.content.cid import DAG_PB, codec_of
+from heritage_ledger.content.dagpb import parse_node
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.directory import Get
     from heritage_ledger.content.package import FileRow
 
 
@@ -43,6 +48,27 @@ class PackageKey:
 
     asset: str
     version: int
+
+
+def damaged_below(get: Get, todo: list[Cid], seen: set[Cid]) -> Iterator[tuple[Cid, State]]:
+    """Read the blocks of `todo` and all below them, but for those in `seen`; yield those that are not `OK`.
+
+    `get` returns a block that it hashed, or raises as `Engine.get` does.
+    """
+    while todo:
+        cid = todo.pop()
+        if cid in seen:
+            continue
+        seen.add(cid)
+        try:
+            block = get(cid)
+        except EvidenceMissing:
+            yield cid, State.MISSING
+        except EvidenceInvalid:
+            yield cid, State.CHANGED
+        else:
+            if codec_of(cid) == DAG_PB:
+                todo.extend(link.cid for link in parse_node(block).links)
 
 
 class PackageBlocks(Protocol):

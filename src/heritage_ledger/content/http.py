@@ -43,6 +43,8 @@ _SAID: Final = 300
 _MULTIADDR: Final = re.compile(
     r"/(?P<kind>ip4|ip6|dns|dns4|dns6)/(?P<host>[^/]+)/tcp/(?P<port>[0-9]{1,5})(?:/(?P<scheme>https?))?/?"
 )
+_ABSENT: Final = frozenset({404, 410, 412})
+"""Not found, gone, and a gateway's answer to `only-if-cached` for what it does not hold."""
 _SCHEMES: Final = {"http": 80, "https": 443}
 
 
@@ -163,7 +165,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
         missing: bool = False,
     ) -> bytes | None:
-        """Return the whole answer; None where it is 404 and `missing` allows that.
+        """Return the whole answer; None where there is nothing and `missing` allows that.
 
         `document` is sent as JSON.
         """
@@ -217,7 +219,7 @@ class Service:
                 stream=True,
             )
             with contextlib.closing(answer):
-                if missing and answer.status_code == 404:
+                if missing and answer.status_code in _ABSENT:
                     yield None
                     return
                 self._check(answer)

@@ -14,7 +14,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Final, Self
 
-from heritage_ledger.content.blocks import PackageKey, State
+from heritage_ledger.content.blocks import PackageKey, State, damaged_below
 from heritage_ledger.content.car import encode_car, open_car
 from heritage_ledger.content.cid import DAG_PB, RAW, Cid, codec_of, digest_of, format_cid, make_cid
 from heritage_ledger.content.dagpb import parse_node
@@ -140,23 +140,7 @@ class KuboEngine:
                         todo.extend(link.cid for link in parse_node(block).links)
         except (EvidenceInvalid, EvidenceMissing, OperationFailed):
             pass  # what is wrong is found below, block by block
-        yield from self._damaged_one_by_one(todo, seen)
-
-    def _damaged_one_by_one(self, todo: list[Cid], seen: set[Cid]) -> Iterator[tuple[Cid, State]]:
-        while todo:
-            cid = todo.pop()
-            if cid in seen:
-                continue
-            seen.add(cid)
-            try:
-                block = self.get(cid)
-            except EvidenceMissing:
-                yield cid, State.MISSING
-            except EvidenceInvalid:
-                yield cid, State.CHANGED
-            else:
-                if codec_of(cid) == DAG_PB:
-                    todo.extend(link.cid for link in parse_node(block).links)
+        yield from damaged_below(self.get, todo, seen)
 
 
 def _blocks(folder: Path, blocks: PackageBlocks) -> Iterator[tuple[Cid, bytes]]:

@@ -124,6 +124,11 @@ class KuboRpc:
             )
         return self._service.refusal(str(error), f"status {status}")
 
+    def addresses(self) -> list[str]:
+        """The multiaddrs at which other daemons find this one."""
+        found = self._library(lambda client: client.id()["Addresses"])
+        return [str(address) for address in found or ()]
+
     def version(self) -> str:
         """The daemon's version.
 

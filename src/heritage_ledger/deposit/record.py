@@ -12,7 +12,9 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from heritage_ledger.content.blocks import PackageKey
 from heritage_ledger.content.cid import format_cid
+from heritage_ledger.deposit.copies import ask_for
 from heritage_ledger.deposit.hold import held
 from heritage_ledger.deposit.receipt import Receipt
 from heritage_ledger.deposit.release import release
@@ -102,7 +104,9 @@ def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, p
             release(books.home, books.kubo, row)
         receipt = replace(receipt, released=True)
     work.settled()
-    return receipt
+    package = PackageKey(receipt.asset, receipt.version)
+    warnings = ask_for(books.home, books.settings, package, deposit.package_cid)
+    return replace(receipt, findings=receipt.findings + warnings)
 
 
 def _record(

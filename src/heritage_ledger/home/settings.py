@@ -40,7 +40,8 @@ _CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 class Replication:
     """Where copies are kept beyond this machine: `kind` is `cluster` or `pinning`, `api` its address.
 
-    `token` says where the token is found (`read_secret`), never the token itself.
+    `token` says where the token is found (`read_secret`), never the token itself. `allocations` names the
+    peers that are to hold copies before others.
     """
 
     kind: str
@@ -48,6 +49,16 @@ class Replication:
     token: str | None = None
     copies_min: int = 2
     copies_max: int = 3
+    allocations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How one peer's copy is read back: `kind` is `kubo_api` or `gateway`, `api` its address."""
+
+    kind: str
+    api: str
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,8 @@ class Settings:
     """What `heritage.toml` says.
 
     `database` is the URL of the index and the heads where SQLite is not used. `classes` says for each storage
-    class whether its bags stay on the disk beside the engine's own blocks.
+    class whether its bags stay on the disk beside the engine's own blocks. `readers` says by the name of a
+    peer how its copy is read back.
     """
 
     institution: str
@@ -73,6 +85,7 @@ class Settings:
     database: str | None = None
     content: Content = Content()
     classes: Mapping[str, bool] = field(default_factory=dict)
+    readers: Mapping[str, Reader] = field(default_factory=dict)
 
     def kept_in(self, file: Path) -> Path | str:
         """Where what the file of a home would hold is kept: in that file, or in the database."""
@@ -147,7 +160,7 @@ def parse_settings(data: bytes) -> Settings:
         raise UsageError(
             "settings-invalid", f"heritage.toml cannot be read: {error}", advice="mend the file by hand"
         ) from error
-    root = _Table("", document, {"ledger", "content", "storage"})
+    root = _Table("", document, {"ledger", "content", "storage", "copies"})
     ledger = root.table("ledger", {"institution", "origin", "database"})
     institution, origin = ledger.text("institution"), ledger.text("origin")
     if institution is None or origin is None:
@@ -160,6 +173,7 @@ def parse_settings(data: bytes) -> Settings:
         check_database(ledger.text("database")),
         _content(root.table("content", _CONTENT_KEYS)),
         _classes(root.table("storage", None)),
+        _readers(root.table("copies", None)),
     )
 
 
@@ -173,6 +187,7 @@ _CONTENT_KEYS = {
     "pinning_token",
     "copies_min",
     "copies_max",
+    "allocations",
 }
 
 
@@ -200,6 +215,14 @@ class _Table:
         if value is not None and (not isinstance(value, str) or not value or not value.isprintable()):
             raise _invalid(f"{name} as text", repr(value)[:80])
         return value
+
+    def names(self, name: str) -> tuple[str, ...]:
+        value = self.values.get(name, [])
+        if not isinstance(value, list) or not all(
+            isinstance(one, str) and one.isprintable() for one in value
+        ):
+            raise _invalid(f"{name} as a list of names", repr(value)[:80])
+        return tuple(value)
 
     def count(self, name: str, default: int) -> int:
         value = self.values.get(name, default)
@@ -247,11 +270,18 @@ def _content(table: _Table) -> Content:
         raise _invalid("either cluster or pinning", "both")
     replication = None
     for kind in targets:
-        fewest, most = table.count("copies_min", 2), table.count("copies_max", 3)
+        usual = 2 if kind == "cluster" else 1  # a pinning service is one copy, whatever it does inside
+        fewest = table.count("copies_min", usual)
+        most = table.count("copies_max", max(fewest, usual + 1))
         if fewest > most:
             raise _invalid("copies_min ≤ copies_max", f"{fewest} and {most}")
         replication = Replication(
-            kind, table.text(kind) or "", _secret(table.text(f"{kind}_token")), fewest, most
+            kind,
+            table.text(kind) or "",
+            _secret(table.text(f"{kind}_token")),
+            fewest,
+            most,
+            table.names("allocations"),
         )
     return Content(
         engine,
@@ -270,6 +300,17 @@ def _classes(table: _Table) -> dict[str, bool]:
             raise _invalid("[storage.NAME] with keep_bag = true or false", f"[storage.{name}]"[:80])
         classes[name] = keeps
     return classes
+
+
+def _readers(table: _Table) -> dict[str, Reader]:
+    readers = {}
+    for name in table.values:
+        entry = table.table(name, {"kubo_api", "gateway", "token"})
+        kinds = [kind for kind in ("kubo_api", "gateway") if entry.text(kind)]
+        if len(kinds) != 1:
+            raise _invalid("[copies.PEER] with kubo_api or gateway", f"[copies.{name}]"[:80])
+        readers[name] = Reader(kinds[0], entry.text(kinds[0]) or "", _secret(entry.text("token")))
+    return readers
 
 
 def _secret(text: str | None) -> str | None:

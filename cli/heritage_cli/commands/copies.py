@@ -1,0 +1,61 @@
+"""`copies`, `replicate`: what is kept beyond this machine."""
+
+from typing import Annotated
+
+import typer
+
+from heritage_cli import quantities, text
+from heritage_cli.group import command
+from heritage_cli.output import jsonable
+from heritage_cli.session import Ending, session_of
+from heritage_ledger.errors import ExitCode
+
+app = typer.Typer()
+Asset = Annotated[str | None, typer.Argument(metavar="[ASSET|CID]", help="One asset or package; else all.")]
+
+
+@command(app, "copies", "heritage copies", "heritage copies https://museum.example/object/1887.12")
+def copies(
+    context: typer.Context,
+    asset: Asset = None,
+    *,
+    no_read: Annotated[
+        bool, typer.Option("--no-read", help="Show only what the target says; then no copy counts.")
+    ] = False,
+) -> Ending:
+    """Say which peers hold copies, and read each back: only those that were read whole are counted."""
+    session = session_of(context)
+    output = session.output
+    few = packages = 0
+    with session.ledger() as ledger, session.progress() as progress:
+        for found in ledger.copies.look(asset, read=not no_read, progress=progress):
+            session.clear()
+            packages += 1
+            heading = (
+                f"{found.asset} version {found.version}: {found.verified} of {found.wanted} copies verified"
+            )
+            rows = [
+                (copy.peer, ", ".join(filter(None, (copy.said, copy.outcome.value, copy.detail))))
+                for copy in found.copies
+            ]
+            fields = jsonable(found) | {"verified": found.verified}
+            output.result("copies", fields, [heading, *(f"  {line}" for line in text.facts(rows))])
+            if found.finding is not None and not no_read:
+                few += 1
+                output.result("finding", found.finding, text.finding_lines(found.finding, output))
+    output.talk(f"{quantities.count(packages, 'package')}, {few} with too few verified copies")
+    fields = {"packages": packages, "few": few}
+    return Ending(ExitCode.PROBLEMS if few else ExitCode.OK, fields)
+
+
+@command(app, "replicate", "heritage replicate", "heritage replicate https://museum.example/object/1887.12")
+def replicate(context: typer.Context, asset: Asset = None) -> Ending:
+    """Ask the target in heritage.toml to keep copies; what it keeps already stays as it is."""
+    session = session_of(context)
+    with session.ledger() as ledger, session.progress() as progress:
+        packages = ledger.copies.ask(asset, progress=progress)
+    session.clear()
+    said = f"asked for copies of {quantities.count(packages, 'package')}"
+    session.output.result("replicate", {"packages": packages}, [said])
+    session.output.talk("next: heritage copies says how that stands")
+    return Ending(fields={"packages": packages})
