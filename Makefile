@@ -32,7 +32,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/heritage demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(T)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow" $(T)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -29,6 +29,7 @@ from heritage_testkit.postgres import OWNER, PASSWORD, Postgres
 
 pytestmark = [
     pytest.mark.external,
+    pytest.mark.xdist_group("postgres-faults"),
     # psycopg says so of a cursor whose connection was cut before it could be closed
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -13,6 +13,12 @@ from typing import Any
 OUT = Path(__file__).resolve().parents[2] / "specs" / "vectors" / "home.json"
 LEDGER = '[ledger]\ninstitution = "Museum"\norigin = "museum.example/ledger/1"\n'
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-"
+COPIES = (
+    '[content]\nengine = "kubo"\ncluster = "/ip4/10.0.0.2/tcp/9094"\ncluster_token = "env:CLUSTER"\n'
+    'copies_min = 2\ncopies_max = 3\nallocations = ["north", "south"]\n'
+    '[copies.north]\nkubo_api = "/ip4/10.0.0.3/tcp/5001"\ntoken = "file:/etc/heritage/north"\n'
+    '[copies.south]\ngateway = "https://south.museum.example"\n'
+)
 
 
 def folder(asset: str) -> str:
@@ -74,6 +80,13 @@ def right() -> list[dict[str, Any]]:
             engine="embedded",
             keeps=True,
         ),
+        settings(
+            "copies",
+            "a target, peers to prefer, and how one is read back",
+            LEDGER + COPIES,
+            engine="kubo",
+            keeps=True,
+        ),
         case(
             "released",
             "a note about a released bag",
@@ -100,6 +113,16 @@ def wrong() -> list[dict[str, Any]]:
         "copies": (
             "fewest above most",
             LEDGER + '[content]\ncluster = "http://a"\ncopies_min = 3\ncopies_max = 2\n',
+        ),
+        "allocations": ("one name for a list", LEDGER + '[content]\nallocations = "peer-0"\n'),
+        "reader-both": (
+            "two ways to read one copy",
+            LEDGER + '[copies.a]\nkubo_api = "/ip4/127.0.0.1/tcp/5001"\ngateway = "http://a"\n',
+        ),
+        "reader-none": ("no way to read a copy", LEDGER + '[copies.a]\ntoken = "env:A"\n'),
+        "reader-token": (
+            "a secret beside a reader",
+            LEDGER + '[copies.a]\ngateway = "http://a"\ntoken = "x"\n',
         ),
         "class-name": ("a class with a blank", LEDGER + '[storage."a b"]\nkeep_bag = true\n'),
         "class-value": ("a class that says nothing", LEDGER + "[storage.cold]\n"),
