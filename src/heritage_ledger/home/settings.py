@@ -269,6 +269,7 @@ def _content(table: _Table) -> Content:
     if len(targets) > 1:
         raise _invalid("either cluster or pinning", "both")
     replication = None
+    allocations = table.names("allocations")
     for kind in targets:
         usual = 2 if kind == "cluster" else 1  # a pinning service is one copy, whatever it does inside
         fewest = table.count("copies_min", usual)
@@ -281,7 +282,7 @@ def _content(table: _Table) -> Content:
             _secret(table.text(f"{kind}_token")),
             fewest,
             most,
-            table.names("allocations"),
+            allocations,
         )
     return Content(
         engine,
