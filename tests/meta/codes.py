@@ -16,7 +16,7 @@ CODE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
 NOT_CODES = frozenset({"utf-8", "utf-8-sig", "ml-dsa-44", "aes-256-gcm"})
 """Words of this shape that are passed first to functions which make errors, and are no codes."""
 MAKERS = re.compile(
-    r"(?:Finding|HeritageError|[A-Z]\w*(?:Error|Failed|Found|Invalid|Missing|Failure|Home|Locked|"
+    r"(?:Finding|HeritageError|Unfinished|[A-Z]\w*(?:Error|Failed|Found|Invalid|Missing|Failure|Home|Locked|"
     r"Problem|Stale)|_?\w*(?:warning|refuse|malformed|damaged|rule|invalid|error|finding|"
     r"unreadable|too_large|raise|fail)\w*)"
 )

@@ -81,7 +81,7 @@ def right() -> list[dict[str, Any]]:
             keeps=True,
         ),
         settings(
-            "copies",
+            "replication",
             "a target, peers to prefer, and how one is read back",
             LEDGER + COPIES,
             engine="kubo",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from heritage_ledger.home.layout import Home
 
 _WRITABLE: Final = 0o700
+_GONE: Final = ".gone-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def staging(home: Home) -> Iterator[Staging]:
             yield work
         finally:
             if not work.is_placed:
-                remove_tree(root)
+                _discard(root)
 
 
 def settle_left(home: Home, is_recorded: Callable[[str, int], bool]) -> tuple[Path, ...]:
@@ -120,7 +121,9 @@ def settle_left(home: Home, is_recorded: Callable[[str, int], bool]) -> tuple[Pa
             target = home.package(claim.asset, claim.version)
             if target.is_dir():
                 aside.append(_quarantine(home, target, root.name))
-        remove_tree(root)
+        _discard(root)
+    for gone in home.staging.glob(f"{_GONE}*"):
+        remove_tree(gone)
     return tuple(aside)
 
 
@@ -133,7 +136,7 @@ def finish_left(home: Home, finish: Callable[[Claim], None]) -> None:
                 if claim is None:  # perhaps just made by a process that is about to take its lock
                     continue
                 finish(claim)
-                remove_tree(root)
+                _discard(root)
         except HomeLocked:
             continue
         except OperationFailed:
@@ -143,7 +146,16 @@ def finish_left(home: Home, finish: Callable[[Claim], None]) -> None:
 
 def _left(home: Home) -> list[Path]:
     with writing(home.staging):
-        return sorted(path for path in home.staging.iterdir() if path.is_dir())
+        folders = (path for path in home.staging.iterdir() if path.is_dir())
+        return sorted(path for path in folders if not path.name.startswith(_GONE))
+
+
+def _discard(root: Path) -> None:
+    """Remove a staging folder under a name that nobody looks at: no lock file is made in it meanwhile."""
+    gone = root.with_name(_GONE + root.name)
+    with writing(root), contextlib.suppress(FileNotFoundError):  # another process was first
+        root.rename(gone)
+    remove_tree(gone)
 
 
 def _claim(root: Path) -> Claim | None:
