@@ -11,16 +11,13 @@ import hashlib
 import os
 import secrets
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from engines import database, kubo
+from measure import clear, table, timed
 
 HERE = Path(__file__).resolve().parent
 PEAK = """
@@ -33,29 +30,6 @@ QUIET = 0.5
 """Load average above which figures are not to be trusted."""
 
 
-def _clear(path: Path) -> None:
-    subprocess.run(["chmod", "-R", "u+w", str(path)], check=False, stderr=subprocess.DEVNULL)
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def table(title: str, rows: dict[str, list[float]], unit: str = "s") -> None:
-    """Print one table; the first row is what the others are compared with."""
-    base = statistics.median(next(iter(rows.values())))
-    print(f"\n{title}")
-    for name, values in rows.items():
-        middle = statistics.median(values)
-        print(
-            f"  {name:<34} {middle:>12,.3f} {unit}   ({min(values):,.3f} to {max(values):,.3f})"
-            f"   x {middle / base:.2f}"
-        )
-
-
 def _data(root: Path, shape: str) -> Path:
     count, size = {
         "1 x 1 GiB": (1, 1 << 30),
@@ -63,7 +37,7 @@ def _data(root: Path, shape: str) -> Path:
         "20,000 x 10 KiB": (20_000, 10_240),
     }[shape]
     folder = root / "source"
-    _clear(folder)
+    clear(folder)
     folder.mkdir()
     piece = secrets.token_bytes(1 << 20)
     for number in range(count):
@@ -80,21 +54,21 @@ def _ours(root: Path, source: Path) -> tuple[float, float, float]:
     from heritage_ledger.fixity.bag import verify_bag  # noqa: PLC0415 - not needed for the peers
 
     home = root / "home"
-    _clear(home)
+    clear(home)
     with Ledger.init(home, institution="Bench", origin="bench.example/l/1", passphrase=None) as ledger:
         assert ledger.books
         receipts = []
-        took = _timed(lambda: receipts.append(ledger.ingest(source)))
+        took = timed(lambda: receipts.append(ledger.ingest(source)))
         bag = sum(path.stat().st_size for path in receipts[0].bag_path.rglob("*") if path.is_file())
         every = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
-        check = _timed(lambda: verify_bag(receipts[0].bag_path))
-    _clear(home)
+        check = timed(lambda: verify_bag(receipts[0].bag_path))
+    clear(home)
     return took, check, 100 * (every - bag) / bag
 
 
 def _bagit(root: Path, source: Path) -> tuple[float, float]:
     copy = root / "copy"
-    _clear(copy)
+    clear(copy)
     shutil.copytree(source, copy)
     script = (
         "import bagit, sys, time; t = time.perf_counter(); b = bagit.make_bag(sys.argv[1], checksums=['sha512']);"
@@ -103,18 +77,18 @@ def _bagit(root: Path, source: Path) -> tuple[float, float]:
     done = subprocess.run(
         [sys.executable, "-c", script, str(copy)], capture_output=True, text=True, check=True
     )
-    _clear(copy)
+    clear(copy)
     made, checked = map(float, done.stdout.split())
     return made, checked
 
 
 def _floor(root: Path, source: Path) -> float:
     target = root / "floor"
-    _clear(target)
-    took = _timed(
+    clear(target)
+    took = timed(
         lambda: subprocess.run([sys.executable, str(HERE / "floor.py"), str(source), str(target)], check=True)
     )
-    _clear(target)
+    clear(target)
     return took
 
 
@@ -125,7 +99,7 @@ def _raw(source: Path) -> float:
                 with path.open("rb") as file:
                     hashlib.file_digest(file, "sha512")
 
-    return _timed(work)
+    return timed(work)
 
 
 def bags(root: Path, runs: int) -> None:
@@ -155,7 +129,7 @@ def bags(root: Path, runs: int) -> None:
         table(f"{shape}: create", made)
         table(f"{shape}: check", checked)
         print(f"  disk used beside the bag: {extra:.3f} %")
-        _clear(source)
+        clear(source)
 
 
 def manifest(root: Path, runs: int) -> None:
@@ -204,7 +178,7 @@ def log(root: Path, runs: int) -> None:
     }
     leaves = [leaf_hash(b"%d" % number) for number in range(1 << 17)]
     for _ in range(runs):
-        _clear(root / "home")
+        clear(root / "home")
         with Ledger.init(
             root / "home", institution="B", origin="bench.example/l/1", passphrase=None
         ) as ledger:
@@ -212,19 +186,19 @@ def log(root: Path, runs: int) -> None:
             entry = ledger.log.read_entry(1, 2)
             appender = ledger.books.appender
             rows["append, one at a time"].append(
-                300 / _timed(lambda: [appender.append([entry], time=1) for _ in range(300)])
+                300 / timed(lambda: [appender.append([entry], time=1) for _ in range(300)])
             )
             rows["append, batches of 256"].append(
-                5_120 / _timed(lambda: [appender.append([entry] * 256, time=1) for _ in range(20)])
+                5_120 / timed(lambda: [appender.append([entry] * 256, time=1) for _ in range(20)])
             )
-        rows["verify an event"].append(5_000 / _timed(lambda: [open_event(entry) for _ in range(5_000)]))
+        rows["verify an event"].append(5_000 / timed(lambda: [open_event(entry) for _ in range(5_000)]))
         top = root_of(leaves)
         proof = prove_inclusion(
             70_001, len(leaves), lambda wanted: [_subtree(leaves, *item) for item in wanted]
         )
         rows["verify inclusion, 17 hashes"].append(
             20_000
-            / _timed(
+            / timed(
                 lambda: [
                     check_inclusion(leaves[70_001], 70_001, len(leaves), proof, top) for _ in range(20_000)
                 ]
@@ -249,7 +223,7 @@ def start(root: Path, runs: int) -> None:
             ("heritage --help", [heritage, "--help"]),
             ("python -c pass", [sys.executable, "-c", "pass"]),
         ):
-            rows[name].append(_timed(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL)))
+            rows[name].append(timed(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL)))
     table("start-up", rows)
 
 
@@ -270,7 +244,15 @@ def million(root: Path, runs: int) -> None:
     subprocess.run([sys.executable, "-c", script, str(source), str(root / "home")], check=True)
 
 
-SECTIONS = {"bags": bags, "manifest": manifest, "log": log, "start": start, "million": million}
+SECTIONS = {
+    "bags": bags,
+    "manifest": manifest,
+    "log": log,
+    "start": start,
+    "kubo": kubo,
+    "database": database,
+    "million": million,
+}
 
 
 def main() -> None:
@@ -290,7 +272,7 @@ def main() -> None:
             place = Path(folder) / name
             place.mkdir()
             SECTIONS[name](place, given.runs)
-            _clear(place)
+            clear(place)
     print(f"\nload at the end {os.getloadavg()[0]:.2f}")
 
 

@@ -48,6 +48,7 @@ class Postgres:
     """One server with its data in `folder`; started, restarted and killed by tests."""
 
     folder: Path
+    flags: tuple[str, ...] = ("-c", "fsync=off")
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -98,7 +99,8 @@ class Postgres:
             [
                 self.programs / "postgres",
                 *("-D", self.folder, "-p", str(self.port), "-h", "127.0.0.1", "-k", ""),
-                *("-c", "fsync=off", "-c", "logging_collector=off", "-c", "max_connections=50"),
+                *self.flags,
+                *("-c", "logging_collector=off", "-c", "max_connections=50"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

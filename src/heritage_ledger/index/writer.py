@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import astuple
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from heritage_ledger.content.cid import DIGEST_LENGTH, digest_of
@@ -80,6 +81,7 @@ class IndexWriter:
         self._absorbed = absorbed
         self._next = absorbed
         self._events: list[tuple[Any, ...]] = []
+        self._written: Counter[str] = Counter()
 
     def clear(self) -> None:
         """Forget every row, as the first step of a rebuild."""
@@ -179,6 +181,13 @@ class IndexWriter:
         self.set_absorbed(self._absorbed)
         self._insert_events()
         self._connection.execute(_ABSORB, {"size": self._absorbed})
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        """Let a server see how many rows there are now: by yesterday's counts it would join the slow way."""
+        if self._connection.dialect.name == "postgresql":
+            for name in sorted(name for name, rows in self._written.items() if rows >= BATCH_ROWS):
+                self._connection.execute(text(f"ANALYZE {name}"))
 
     def _insert_events(self) -> None:
         if self._events:
@@ -191,6 +200,7 @@ class IndexWriter:
 
     def _insert(self, table: Table, rows: list[tuple[Any, ...]]) -> None:
         """Hand tuples straight to the driver: Core's own path costs more for each row than SQLite does."""
+        self._written[table.name] += len(rows)
         try:
             if self._connection.dialect.name == "postgresql":
                 self._copy(table, rows)
