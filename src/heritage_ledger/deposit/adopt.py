@@ -22,7 +22,6 @@ from heritage_ledger.events.packages import BagFile
 from heritage_ledger.home.durable import (
     SEALED_FILE,
     SEALED_FOLDER,
-    TreeSync,
     disk_error,
     write_all,
     writing,
@@ -69,14 +68,12 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
     with (
         writing(books.home.root),  # also what the temporary files of this deposit meet
         staging(books.home) as work,
-        TreeSync(work.root) as tree,
         PackageGraph(folder=work.root) as graph,
     ):
         _bring(request.bag, work.bag, progress)
         report = _validate(work.bag, graph, progress)
         root = graph.finish()
         _seal(work.bag)
-        tree.sync()
         return record(
             books,
             work,

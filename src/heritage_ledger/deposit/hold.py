@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from heritage_ledger.content.blocks import PackageKey
@@ -67,12 +68,17 @@ class Hold:
 def held(
     books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, progress: Progress
 ) -> Iterator[Hold]:
-    """Let the engine hold the staged bag for the length of a block, and for good once it is confirmed."""
+    """Put the staged bag on the disk and let the engine hold it, for good once that is confirmed."""
     hold = Hold(books, deposit)
     try:
-        if books.kubo is not None:
+        if books.kubo is None:
+            work.sync()
+        else:
             progress.begin("hand to Kubo", files=graph.count)
-        hold.take(work, graph)
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                synced = beside.submit(work.sync)  # our disk works while the daemon is fed
+                hold.take(work, graph)
+            synced.result()
         yield hold
     except BaseException:
         hold.let_go()

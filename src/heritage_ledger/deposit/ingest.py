@@ -20,7 +20,7 @@ from heritage_ledger.deposit.staging import staging
 from heritage_ledger.deposit.survey import survey
 from heritage_ledger.errors import DiskProblem, UsageError
 from heritage_ledger.events.packages import BagFile
-from heritage_ledger.home.durable import SEALED_FILE, SEALED_FOLDER, TreeSync, writing
+from heritage_ledger.home.durable import SEALED_FILE, SEALED_FOLDER, writing
 from heritage_ledger.home.settings import DEFAULT_CLASS
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ def ingest(books: Books, request: Request, progress: Progress) -> Receipt:
         writing(books.home.root),  # also what the temporary files of this deposit meet
         staging(books.home) as work,
         (work.root / "survey").open("w+b") as spool,
-        TreeSync(work.root) as tree,
         PackageGraph(folder=work.root) as graph,
     ):
         found = survey(
@@ -113,7 +112,6 @@ def ingest(books: Books, request: Request, progress: Progress) -> Receipt:
             payload = making.write_tags(found)
         root = graph.finish()
         making.seal_folders()
-        tree.sync()
         receipt = record(
             books,
             work,

@@ -79,7 +79,7 @@ class Deposit:
 
 
 def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, progress: Progress) -> Receipt:
-    """Give the staged bag its place and its event; what this returns is on the disk and in the log.
+    """Put the staged bag on the disk, give it its place and event; what this returns is there and in the log.
 
     Where the engine is Kubo, it holds the package before there is an event: nothing is acknowledged that the
     engine did not take.

@@ -81,11 +81,11 @@ def bring_back(home: Home, kubo: KuboEngine, row: PackageRow, progress: Progress
     folder = home.root / row.folder
     if not is_released(folder):
         return
-    with staging(home) as work, TreeSync(work.root) as tree:
+    with staging(home) as work:
         write_stored(kubo.get, row.package_cid, work.bag, progress)
         check_address(work.bag, row.package_cid)
         _seal(work.bag)
-        tree.sync()
+        work.sync()
         move_folder(work.bag, folder)
         with writing(folder):
             folder.chmod(SEALED_FOLDER)

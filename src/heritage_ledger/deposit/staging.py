@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import HomeLocked, OperationFailed
 from heritage_ledger.home import lock
-from heritage_ledger.home.durable import SEALED_FOLDER, move_folder, remove_tree, write_file, writing
+from heritage_ledger.home.durable import (
+    SEALED_FOLDER,
+    TreeSync,
+    move_folder,
+    remove_tree,
+    write_file,
+    writing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,15 +50,24 @@ class Claim:
 class Staging:
     """One deposit in the making, in the folder `root`."""
 
-    def __init__(self, home: Home, root: Path) -> None:
+    def __init__(self, home: Home, root: Path, tree: TreeSync) -> None:
         self.home = home
         self.root = root
+        self._tree = tree
         self.is_placed = False
 
     @property
     def bag(self) -> Path:
         """The bag's folder while it is made."""
         return self.root / "bag"
+
+    def sync(self) -> None:
+        """Put everything in the folder on the disk.
+
+        Raises:
+            DiskProblem: the disk did not confirm, or an error was seen since the folder was made.
+        """
+        self._tree.sync()
 
     def place(self, claim: Claim) -> Path:
         """Move the finished bag to its place, seal its folder, and put all of that on the disk.
@@ -95,7 +111,7 @@ def staging(home: Home) -> Iterator[Staging]:
             with writing(root):
                 root.mkdir(mode=_WRITABLE)
             held.enter_context(lock.hold(root / "lock"))
-        work = Staging(home, root)
+        work = Staging(home, root, held.enter_context(TreeSync(root)))
         try:
             with writing(root):
                 work.bag.mkdir(mode=_WRITABLE)
