@@ -73,12 +73,17 @@ def _size(folder: Path) -> float:
     return sum(size for _, size in seen) / (1 << 20)
 
 
-def _ingest(root: Path, source: Path, *, engine: str, keep: bool = True) -> tuple[float, float]:
+def _ingest(
+    root: Path, source: Path, *, engine: str, keep: bool = True, move: bool = False
+) -> tuple[float, float]:
     """Seconds to take `source` in, and MiB on the disk afterwards."""
     from heritage_ledger import Ledger  # noqa: PLC0415 - not needed for the peers
 
-    home = root / "home"
+    home, copy = root / "home", root / "copy"
     clear(home)
+    if move:  # takes the folder over, as bagit.py does
+        clear(copy)
+        source = shutil.copytree(source, copy)
     os.sync()
     with _daemon(root / "repo") as daemon:
         Ledger.init(home, institution="Bench", origin="bench.example/l/1", passphrase=None).close()
@@ -88,7 +93,9 @@ def _ingest(root: Path, source: Path, *, engine: str, keep: bool = True) -> tupl
             )
         with Ledger.open(home) as ledger:
             assert ledger.books
-            took = timed(lambda: ledger.ingest(source, storage_class="default" if keep else "away"))
+            took = timed(
+                lambda: ledger.ingest(source, storage_class="default" if keep else "away", move=move)
+            )
         used = _size(home) + (_size(daemon.folder) if engine == "kubo" else 0)
     clear(home)
     return took, used
@@ -119,12 +126,11 @@ def _peer(root: Path, source: Path, *, bag: bool) -> tuple[float, float]:
 def kubo(root: Path, runs: int) -> None:
     """Ingest into Kubo beside bagit.py and `ipfs add` into the same kind of daemon; the disk used."""
     work = {
-        "bagit.py, then ipfs add": lambda source: _peer(root, source, bag=True),
+        "bagit.py in place, then ipfs add": lambda source: _peer(root, source, bag=True),
         "ipfs add alone": lambda source: _peer(root, source, bag=False),
-        "ours into Kubo, bag kept": lambda source: _ingest(root, source, engine="kubo"),
-        "ours into Kubo, read back, bag gone": lambda source: _ingest(
-            root, source, engine="kubo", keep=False
-        ),
+        "ours into Kubo, --move": lambda source: _ingest(root, source, engine="kubo", move=True),
+        "ours into Kubo, source copied": lambda source: _ingest(root, source, engine="kubo"),
+        "the same, read back, bag gone": lambda source: _ingest(root, source, engine="kubo", keep=False),
         "ours, embedded engine": lambda source: _ingest(root, source, engine="embedded"),
     }
     for title, count, size in (("1 x 1 GiB", 1, 1 << 30), ("10,000 x 4 KiB", 10_000, 4096)):

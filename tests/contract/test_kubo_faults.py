@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from heritage_ledger import Ledger
+from heritage_ledger.content import http
 from heritage_ledger.content import kubo as kubo_engine
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.content.kubo import KuboEngine
@@ -15,6 +21,7 @@ from heritage_ledger.errors import (
     EvidenceInvalid,
     EvidenceMissing,
     KeyProblem,
+    OperationFailed,
     TemporaryFailure,
 )
 from heritage_ledger.fixity.verdict import Outcome
@@ -207,3 +214,78 @@ def test_a_released_bag_without_its_engine_is_missing_evidence(daemon, ledger, s
         with pytest.raises(EvidenceMissing) as caught:
             again.export(ASSET, ledger.home.root.parent / "out")
         assert caught.value.code == "package-missing"
+
+
+def test_stopped_in_its_tracks_it_is_given_up_and_the_same_call_works_later(
+    daemon, ledger, scans, monkeypatch
+):
+    monkeypatch.setattr(http, "SILENT_SECONDS", 0.5)
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(TemporaryFailure) as caught:
+            ledger.ingest(scans, asset=ASSET)
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    assert caught.value.code == "engine-silent"
+    assert not ledger.home.package(ASSET, 1).exists()
+    monkeypatch.undo()
+    with Ledger.open(ledger.home.root) as again:
+        assert again.ingest(scans, asset=ASSET).log_index == 1
+
+
+def test_slow_and_still_alive_it_is_waited_for(daemon, ledger, scans):
+    done = threading.Event()
+
+    def hinder() -> None:
+        while not done.is_set():
+            daemon.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.2)
+            daemon.process.send_signal(signal.SIGCONT)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=hinder)
+    thread.start()
+    try:
+        receipt = ledger.ingest(scans, asset=ASSET, storage_class="cold")
+    finally:
+        done.set()
+        thread.join()
+    assert receipt.released
+    assert [stage.outcome for stage in stages(ledger, "blocks")] == [Outcome.PASS]
+
+
+class _Old(BaseHTTPRequestHandler):
+    """A Kubo of 2023: no such release can be had beside the current one."""
+
+    def do_POST(self) -> None:
+        body = json.dumps({"Version": "0.22.0", "Commit": "", "Repo": "14"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_words: object) -> None:
+        pass
+
+
+def test_too_old_a_release_is_refused_before_anything_is_sent(ledger, scans):
+    server = HTTPServer(("127.0.0.1", 0), _Old)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    settings = ledger.home.settings
+    text = settings.read_text()
+    try:
+        start = text.index("http://")
+        changed = text[:start] + f"http://127.0.0.1:{server.server_port}" + text[text.index('"', start) :]
+        settings.write_text(changed)
+        with Ledger.open(ledger.home.root) as old, pytest.raises(OperationFailed) as caught:
+            old.ingest(scans, asset=ASSET)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        settings.write_text(text)
+    assert caught.value.code == "engine-version"
+    assert caught.value.found == "0.22.0"
+    assert not ledger.home.package(ASSET, 1).exists()

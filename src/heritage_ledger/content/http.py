@@ -133,13 +133,11 @@ class Service:
     `engine-answer`) when it refuses or answers with something else than it should.
     """
 
-    def __init__(
-        self, name: str, address: Address, token: str | None, *, silent: float = SILENT_SECONDS
-    ) -> None:
-        """`silent` is how many seconds the engine may say nothing."""
+    def __init__(self, name: str, address: Address, token: str | None) -> None:
+        """`token` is what `authorization` takes."""
         self.name = name
         self.address = address
-        self._timeout = (CONNECT_SECONDS, silent)
+        self._timeout = (CONNECT_SECONDS, SILENT_SECONDS)
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers.update(authorization(token))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import ipfshttpclient
 import requests
 
+from heritage_ledger.content import http
 from heritage_ledger.content.cid import Cid, format_cid, parse_cid
 from heritage_ledger.content.http import Address, Service, authorization
 from heritage_ledger.errors import EvidenceMissing, HeritageError, KeyProblem, OperationFailed
@@ -94,7 +95,10 @@ class KuboRpc:
             try:
                 if self._client is None:
                     self._client = ipfshttpclient.Client(
-                        self._service.address.multiaddr, session=True, headers=self._headers
+                        self._service.address.multiaddr,
+                        session=True,
+                        headers=self._headers,
+                        timeout=http.SILENT_SECONDS,
                     )
                 return work(self._client)
             except ipfshttpclient.exceptions.ErrorResponse as error:
