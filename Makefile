@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= auto
 T      ?= tests
 
-.PHONY: demo test check fix bench soak vectors kubo cluster postgres clean
+.PHONY: demo test check fix bench soak vectors findings kubo cluster postgres clean
 
 $(VENV)/.python: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -54,6 +54,9 @@ bench: $(VENV)/.dev
 vectors: $(VENV)/.test
 	@set -e; for maker in tests/vectors/make_*.py; do echo $$maker; PYTHONPATH=tests $(BIN)/python $$maker; done
 	git diff --exit-code -- specs/vectors
+
+findings: $(VENV)/.test
+	$(BIN)/python tests/meta/make_findings.py
 
 # The real daemons that tests talk to: built or found once, kept outside of this folder.
 kubo cluster:

@@ -29,12 +29,12 @@ def codes() -> dict[str, set[str]]:
         for path in sorted(root.rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call):
-                    for code in _codes_of(node):
+                    for code in codes_of(node):
                         found.setdefault(code, set()).add(str(path.relative_to(PROJECT)))
     return found
 
 
-def _codes_of(node: ast.Call) -> list[str]:
+def codes_of(node: ast.Call) -> list[str]:
     name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
     if not MAKERS.fullmatch(name) or not node.args:
         return []

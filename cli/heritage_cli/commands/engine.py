@@ -66,7 +66,8 @@ def move(
     with session.ledger() as ledger, session.progress() as progress:
         moved = ledger.engines.move(to, progress=progress)
     session.clear()
-    words = f"{moved.engine} holds {moved.moved + moved.present} packages: {moved.moved} brought over"
+    held = quantities.count(moved.moved + moved.present, "package")
+    words = f"{moved.engine} holds {held}: {moved.moved} brought over"
     session.output.result("engine", moved, [f"{words}, {moved.present} there already"])
     return Ending(fields=jsonable(moved))
 

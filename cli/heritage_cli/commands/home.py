@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from heritage_cli import results, text
+from heritage_cli import quantities, results, text
 from heritage_cli.group import Group, command
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, session_of
@@ -106,6 +106,7 @@ def move(
     with session.ledger() as ledger, session.progress() as progress:
         moved = ledger.move_databases(to, progress=progress)
     session.clear()
-    said = f"{moved.heads} heads and the index of {moved.entries} entries are in {moved.database}, compared"
+    heads, entries = quantities.count(moved.heads, "head"), f"{moved.entries:,} log entries"
+    said = f"{heads} and the index of {entries} are in {moved.database} now, compared"
     session.output.result("database", moved, [said])
     return Ending(fields=jsonable(moved))

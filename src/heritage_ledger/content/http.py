@@ -339,5 +339,12 @@ class Service:
             yield left
 
 
-def _said(error: Exception) -> str:
-    return str(error.args[0] if error.args else error)[:_SAID] or type(error).__name__
+def _said(error: BaseException) -> str:
+    """The innermost reason: what a library wraps around it says where, which our own words do already."""
+    while True:
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text[:_SAID] or type(error).__name__

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heritage_ledger.errors import Finding, HeritageError, KeyProblem
+from heritage_ledger.errors import Finding, HeritageError, KeyProblem, TemporaryFailure
 from heritage_ledger.fixity.evidence import LogEvidence, open_history, open_log, open_recorded
 from heritage_ledger.fixity.packages import Recorded, verify_package
 from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_checked
@@ -128,6 +128,8 @@ class _Inspection:
         try:
             with StateStore.open(self._stored(self.home.state), upgrade=False) as store:
                 head = store.head(self.origin)
+        except TemporaryFailure as error:
+            return not_checked("state", str(error)), None
         except HeritageError as error:
             return judge("state", [self._named(error, "state.db")]), None
         if head is None:
@@ -253,8 +255,10 @@ class _Inspection:
             with Index.open(self._stored(self.home.index), origin=self.origin, make=False) as stored:
                 stored.check_intact()
                 findings = list(_different_rows(self._rows(expected), self._rows(stored)))
+        except TemporaryFailure as error:
+            return not_checked("index", str(error))
         except HeritageError as error:
-            findings = [self._named(error, "index.db")]
+            return judge("index", [self._named(error, "index.db")])
         detail = f"{len(self.damaged)} damaged packages left out" if self.damaged else "every row compared"
         return judge("index", findings, detail=detail)
 

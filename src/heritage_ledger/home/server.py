@@ -35,7 +35,7 @@ def server_error(error: BaseException, where: str, damaged: Damaged) -> Heritage
     `disk-read-only`; `database-failed`: anything else; and what `damaged` makes.
     """
     state = getattr(error, "sqlstate", None) or ""
-    said = " ".join(str(error).split())[:_SAID]
+    said = " ".join(str(error).split()).partition(" Is the server running")[0][:_SAID]
     if state in _UNDEFINED:
         return damaged(where, said)
     if state == "55P03":
@@ -87,8 +87,9 @@ def _other(error: BaseException, state: str, said: str, where: str) -> HeritageE
     if state[:2] in _PASSING or kind in {"OperationalError", "InterfaceError", "TimeoutError"}:
         return TemporaryFailure(
             "database-unavailable",
-            f"the database did not answer: {said}",
+            "the database did not answer",
             path=where,
+            found=said,
             advice="see whether the server runs; then run the same command again",
         )
-    return OperationFailed("database-failed", f"the database refused: {said}", path=where)
+    return OperationFailed("database-failed", "the database refused", path=where, found=said)
