@@ -139,6 +139,10 @@ def bodies() -> dict[str, dict[str, Any]]:
             "eventKey": method(SEED),
             "logKeys": [f"{ORIGIN}+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx"],
             "nextKeyDigests": [digest256(b"next event key"), digest256(b"next log key")],
+            "nodeKey": method(bytes(range(1, 33))),
+            "witnessKeys": [
+                f"{ORIGIN}/witness+c4fae0a0+BM6lBnhiNPcBzPGB0mhjPmIXEV2kzr4PgH2+xHLrxAJ/",
+            ],
         },
         "ingestion": {
             **head(1, ["Ingestion", "InformationPackageCreation", "MessageDigestCalculation"]),
@@ -170,6 +174,41 @@ def bodies() -> dict[str, dict[str, Any]]:
                 "size": "20480",
             },
             "outcome": "failure",
+        },
+        "pledge": {
+            **head(4, ["Pledge"], actor=False),
+            "sourceLog": "archive.example/ledger/1",
+            "until": "2036-03-02T00:00:00Z",
+            "assets": ["https://archive.example/fonds/7"],
+            "maxBytes": "1099511627776",
+        },
+        "replication": {
+            **head(5, ["Replication"], actor=False),
+            "used": [{"id": BAG, "type": ["Package", "Representation"]}],
+            "sourceLog": "archive.example/ledger/1",
+            "helperLogs": ["archive.example/ledger/1"],
+            "fileCount": "42",
+            "byteCount": "1843200113",
+            "outcome": "success",
+        },
+        "recovery": {
+            **head(6, ["Recovery"], actor=False),
+            "used": [{"id": BAG, "type": ["Package", "Representation"]}],
+            "sourceLog": ORIGIN,
+            "helperLogs": ["archive.example/ledger/1"],
+            "fileCount": "1",
+            "byteCount": "1048576",
+            "failureCount": "1",
+            "failures": [{"id": f"{BAG}/data/a.tif", "type": "File", "findings": ["repair-no-source"]}],
+            "outcome": "warning",
+        },
+        "dissemination": {
+            **head(7, ["Dissemination"], actor=False),
+            "used": [{"id": BAG, "type": ["Package", "Representation"]}],
+            "sourceLog": "archive.example/ledger/1",
+            "recipientLog": "archive.example/ledger/1",
+            "byteCount": "1048576",
+            "outcome": "success",
         },
     }
 

@@ -16,15 +16,20 @@ from heritage_ledger.home import lock
 from heritage_ledger.home.settings import read_settings
 from heritage_ledger.index.absorb import absorb, add_content_from_bag, is_complete
 from heritage_ledger.log.append import Appender
-from heritage_ledger.log.cosignature import Ed25519NoteSigner, MLDSA44CosignatureSigner
+from heritage_ledger.log.cosignature import (
+    Ed25519CosignatureSigner,
+    Ed25519NoteSigner,
+    MLDSA44CosignatureSigner,
+)
 from heritage_ledger.log.files import LogFiles
+from heritage_ledger.log.witness import witness_name
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from heritage_ledger.content.kubo import KuboEngine
-    from heritage_ledger.home.keyring import Keyring
+    from heritage_ledger.home.keyring import Keyring, NodeKeyring
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.settings import Settings
     from heritage_ledger.home.state import StateStore
@@ -37,6 +42,17 @@ def log_signers(origin: str, keys: Keyring) -> tuple[NoteSigner, ...]:
     return (
         Ed25519NoteSigner.of(origin, keys.log),
         MLDSA44CosignatureSigner.of(origin, keys.log_mldsa44),
+    )
+
+
+def witness_signers(
+    origin: str, keys: NodeKeyring
+) -> tuple[Ed25519CosignatureSigner, MLDSA44CosignatureSigner]:
+    """Who cosigns the checkpoints of others, for the same two reasons."""
+    name = witness_name(origin)
+    return (
+        Ed25519CosignatureSigner.of(name, keys.witness),
+        MLDSA44CosignatureSigner.of(name, keys.witness_mldsa44),
     )
 
 

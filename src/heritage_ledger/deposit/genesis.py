@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from heritage_ledger.deposit.books import log_signers
+from heritage_ledger.deposit.books import log_signers, witness_signers
 from heritage_ledger.events.agents import Agent, AgentKind, institution_id, software_agent
 from heritage_ledger.events.bodies import EventFrame, genesis_body
 from heritage_ledger.events.event import sign_event
@@ -45,7 +45,7 @@ def begin_log(root: Path, settings: Settings, passphrase: bytes | None) -> Home:
     check_origin(settings.origin)
     origin = settings.origin
     place = create_home(root)
-    keys, successors = create_keys(place, passphrase)
+    keys, node_keys, successors = create_keys(place, passphrase)
     with (
         StateStore.create(settings.kept_in(place.state)) as state,
         Appender(place.log, state, origin, log_signers(origin, keys)) as appender,
@@ -64,6 +64,8 @@ def begin_log(root: Path, settings: Settings, passphrase: bytes | None) -> Home:
             ),
             event_key=keys.event.public,
             log_keys=_vkeys(origin, keys.log.public, keys.log_mldsa44.public),
+            witness_keys=[signer.verifier.vkey for signer in witness_signers(origin, node_keys)],
+            node_key=node_keys.node.public,
             next_key_digests=[
                 key_digest(key)
                 for key in (

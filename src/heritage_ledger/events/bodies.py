@@ -17,7 +17,17 @@ from heritage_ledger.events.packages import (
     format_package,
     format_package_name,
 )
-from heritage_ledger.events.vocabulary import ADOPTION, CONTEXT_URL, FIXITY_CHECK, GENESIS, INGESTION
+from heritage_ledger.events.vocabulary import (
+    ADOPTION,
+    CONTEXT_URL,
+    DISSEMINATION,
+    FIXITY_CHECK,
+    GENESIS,
+    INGESTION,
+    PLEDGE,
+    RECOVERY,
+    REPLICATION,
+)
 from heritage_ledger.identity.didkey import format_verification_method
 from heritage_ledger.identity.digests import format_sha256, format_sha512
 
@@ -69,17 +79,27 @@ class FixityReport:
 
 
 def genesis_body(
-    frame: EventFrame, *, event_key: bytes, log_keys: Sequence[str], next_key_digests: Iterable[bytes]
+    frame: EventFrame,
+    *,
+    event_key: bytes,
+    log_keys: Sequence[str],
+    witness_keys: Sequence[str],
+    node_key: bytes,
+    next_key_digests: Iterable[bytes],
 ) -> dict[str, Any]:
     """Entry 0 of a log.
 
-    `event_key` is the 32-byte Ed25519 key that signs it, `log_keys` are the checkpoint keys as C2SP
-    verifier keys, `next_key_digests` are SHA-256 digests of the text forms of the keys to come.
+    `event_key` is the 32-byte Ed25519 key that signs it, `log_keys` are the checkpoint keys and
+    `witness_keys` those that cosign others' checkpoints, as C2SP verifier keys; `node_key` is the Ed25519 key
+    that signs requests to other nodes; `next_key_digests` are SHA-256 digests of the text forms of the keys
+    to come.
     """
     return {
         **_head(frame, GENESIS),
         "eventKey": format_verification_method(event_key),
         "logKeys": list(log_keys),
+        "nodeKey": format_verification_method(node_key),
+        "witnessKeys": list(witness_keys),
         "nextKeyDigests": [format_sha256(digest) for digest in next_key_digests],
     }
 
@@ -150,6 +170,92 @@ def fixity_check_body(
     if outcome_note is not None:
         body["outcomeNote"] = outcome_note
     return body
+
+
+def pledge_body(
+    frame: EventFrame,
+    *,
+    source: str,
+    until: str,
+    assets: Sequence[str] = (),
+    max_bytes: int | None = None,
+) -> dict[str, Any]:
+    """A promise to hold replicas of packages from the log `source` until a time; a later one replaces it.
+
+    Without `assets` all of them are meant; `max_bytes` bounds their payloads together.
+    """
+    body = {**_head(frame, PLEDGE), "sourceLog": source, "until": until}
+    if assets:
+        body["assets"] = list(assets)
+    if max_bytes is not None:
+        body["maxBytes"] = str(max_bytes)
+    return body
+
+
+def replication_body(
+    frame: EventFrame,
+    *,
+    package_cid: str,
+    source: str,
+    helpers: Sequence[str],
+    file_count: int,
+    byte_count: int,
+) -> dict[str, Any]:
+    """A verified copy of a package from the log `source` is held; `helpers` are the logs of who gave it."""
+    return {
+        **_head(frame, REPLICATION),
+        "used": [format_package_name(package_cid)],
+        "sourceLog": source,
+        "helperLogs": list(helpers),
+        "fileCount": str(file_count),
+        "byteCount": str(byte_count),
+        "outcome": "success",
+    }
+
+
+def recovery_body(
+    frame: EventFrame,
+    *,
+    package_cid: str,
+    source: str,
+    helpers: Sequence[str],
+    file_count: int,
+    byte_count: int,
+    failures: Sequence[FileFailure],
+) -> dict[str, Any]:
+    """Files of a damaged package were made whole again, from `byte_count` bytes that `helpers` gave.
+
+    `failures` are the files that nobody could give back; all are counted, and named as far as there is room.
+    """
+    outcome = "success" if not failures else "warning" if file_count else "failure"
+    body = {
+        **_head(frame, RECOVERY),
+        "used": [format_package_name(package_cid)],
+        "sourceLog": source,
+        "fileCount": str(file_count),
+        "byteCount": str(byte_count),
+        "failureCount": str(len(failures)),
+        "outcome": outcome,
+    }
+    if helpers:
+        body["helperLogs"] = list(helpers)
+    if failures:
+        body["failures"] = _named_failures(failures)
+    return body
+
+
+def dissemination_body(
+    frame: EventFrame, *, package_cid: str, source: str, recipient: str, byte_count: int
+) -> dict[str, Any]:
+    """Blocks of a package of the log `source` were given to the institution `recipient` for its repair."""
+    return {
+        **_head(frame, DISSEMINATION),
+        "used": [format_package_name(package_cid)],
+        "sourceLog": source,
+        "recipientLog": recipient,
+        "byteCount": str(byte_count),
+        "outcome": "success",
+    }
 
 
 def _head(frame: EventFrame, types: Sequence[str]) -> dict[str, Any]:

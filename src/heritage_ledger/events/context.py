@@ -20,7 +20,7 @@ from heritage_ledger.identity.digests import format_sha256
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-CONTEXT_DIGEST: Final = "zQmTNmyvAxBgWfcaWH2NcfKVgQ1U1AcueniyEDC91VnzPjj"
+CONTEXT_DIGEST: Final = "zQmf2qAzDsXHrNDPHJpaapQwz6L3W1eW34W3CJy6D7zQnZ8"
 """SHA-256 multihash of the context file, as events carry it in `relatedResource`."""
 
 

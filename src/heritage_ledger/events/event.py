@@ -258,7 +258,10 @@ def _check_content(document: Mapping[str, Any]) -> None:
         for digest in document["nextKeyDigests"]:
             parse_sha256(digest)
     else:
-        check_sha512(document["generated"]["digestMultibase"])
+        if "generated" in document:
+            check_sha512(document["generated"]["digestMultibase"])
+        if "until" in document:
+            parse_timestamp(document["until"])
         for failure in document.get("failures", ()):
             parse_file_iri(failure["id"], failure["id"].split("/")[2])
 

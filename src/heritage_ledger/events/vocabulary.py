@@ -34,6 +34,10 @@ INGESTION: Final = (
 )
 ADOPTION: Final = ("PreservationEvent", "Ingestion", "Validation", "MessageDigestCalculation", "Activity")
 FIXITY_CHECK: Final = ("PreservationEvent", "FixityCheck", "Activity")
+PLEDGE: Final = ("PreservationEvent", "Pledge", "Activity")
+REPLICATION: Final = ("PreservationEvent", "Replication", "Activity")
+RECOVERY: Final = ("PreservationEvent", "Recovery", "Activity")
+DISSEMINATION: Final = ("PreservationEvent", "Dissemination", "Activity")
 
 EVENT_TYPE_CODES: Final = {
     "Accession": "acc",

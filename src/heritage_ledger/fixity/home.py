@@ -25,9 +25,15 @@ from heritage_ledger.identity.didkey import format_multikey
 from heritage_ledger.identity.history import key_digest
 from heritage_ledger.index.absorb import add_content, add_event, count_tag_files
 from heritage_ledger.index.store import Index
-from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier, open_vkey
+from heritage_ledger.log.cosignature import (
+    Ed25519CosignatureVerifier,
+    Ed25519Verifier,
+    MLDSA44CosignatureVerifier,
+    open_vkey,
+)
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.verify import check_log
+from heritage_ledger.log.witness import witness_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -218,7 +224,12 @@ class _Inspection:
         texts = {name: _key_text(name, self.origin, public) for name, public in publics.items()}
         for name, text in texts.items():
             promised = {key_digest(text)} & set(epoch.next_key_digests)
-            in_use = {format_multikey(epoch.event_key), *epoch.log_keys}
+            in_use = {
+                format_multikey(epoch.event_key),
+                format_multikey(epoch.node_key),
+                *epoch.log_keys,
+                *epoch.witness_keys,
+            }
             if not (promised if name in NEXT else text in in_use):
                 findings.append(
                     Finding(
@@ -297,5 +308,9 @@ def _key_text(name: str, origin: str, public: bytes) -> str:
             return Ed25519Verifier(origin, public).vkey
         case "log-mldsa44.json":
             return MLDSA44CosignatureVerifier(origin, public).vkey
+        case "witness-ed25519.json":
+            return Ed25519CosignatureVerifier(witness_name(origin), public).vkey
+        case "witness-mldsa44.json":
+            return MLDSA44CosignatureVerifier(witness_name(origin), public).vkey
         case _:
             return format_multikey(public)

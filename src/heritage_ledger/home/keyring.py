@@ -4,6 +4,9 @@
     keys/log-ed25519.json       Ed25519, signs checkpoints (C2SP type 0x01)
     keys/log-mldsa44.json       ML-DSA-44, signs checkpoints too (C2SP type 0x06)
     keys/next-….json            their successors, whose digests entry 0 of the log names
+    keys/witness-ed25519.json   Ed25519, cosigns the checkpoints of others (C2SP type 0x04)
+    keys/witness-mldsa44.json   ML-DSA-44, cosigns them too (C2SP type 0x06)
+    keys/node.json              Ed25519, signs requests to other nodes
 
 The successors are not needed until keys change; they are best kept away from the machine.
 """
@@ -29,7 +32,7 @@ from heritage_ledger.identity.sealed import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from heritage_ledger.home.layout import Home
@@ -37,13 +40,23 @@ if TYPE_CHECKING:
 EVENT: Final = "event.json"
 LOG_ED25519: Final = "log-ed25519.json"
 LOG_MLDSA44: Final = "log-mldsa44.json"
-CURRENT: Final = (EVENT, LOG_ED25519, LOG_MLDSA44)
-NEXT: Final = tuple(f"next-{name}" for name in CURRENT)
+WITNESS_ED25519: Final = "witness-ed25519.json"
+WITNESS_MLDSA44: Final = "witness-mldsa44.json"
+NODE: Final = "node.json"
+LEDGER: Final = (EVENT, LOG_ED25519, LOG_MLDSA44)
+"""What a deposit needs; sealed keys take a quarter of a second each to open."""
+FEDERATION: Final = (WITNESS_ED25519, WITNESS_MLDSA44, NODE)
+"""What a node needs beside them. They have no successors: a witness that lost its key or state retires it."""
+CURRENT: Final = LEDGER + FEDERATION
+NEXT: Final = tuple(f"next-{name}" for name in LEDGER)
 
 _SIGNERS: Final[dict[str, type[Ed25519Signer | MLDSA44Signer]]] = {
     EVENT: Ed25519Signer,
     LOG_ED25519: Ed25519Signer,
     LOG_MLDSA44: MLDSA44Signer,
+    WITNESS_ED25519: Ed25519Signer,
+    WITNESS_MLDSA44: MLDSA44Signer,
+    NODE: Ed25519Signer,
 }
 _MAX_KEY_FILE: Final = 16_384
 _DERIVING: Final = threading.Lock()
@@ -52,7 +65,7 @@ _DERIVING: Final = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """The keys in use, opened."""
+    """The keys of a deposit, opened."""
 
     event: Ed25519Signer
     log: Ed25519Signer
@@ -60,68 +73,90 @@ class Keyring:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeKeyring:
+    """The keys of a node, opened."""
+
+    witness: Ed25519Signer
+    witness_mldsa44: MLDSA44Signer
+    node: Ed25519Signer
+
+
+@dataclass(frozen=True, slots=True)
 class PublicKeys:
-    """The public keys of one generation: 32, 32 and 1,312 bytes."""
+    """The public keys of one generation of a ledger: 32, 32 and 1,312 bytes."""
 
     event: bytes
     log: bytes
     log_mldsa44: bytes
 
 
-def create_keys(home: Home, passphrase: bytes | None) -> tuple[Keyring, PublicKeys]:
+def create_keys(home: Home, passphrase: bytes | None) -> tuple[Keyring, NodeKeyring, PublicKeys]:
     """Make the keys in use and their successors; return the first and the public keys of the second.
 
     Raises:
         KeyProblem: the passphrase is empty.
         DiskProblem: a file cannot be written.
     """
-    keyring = None
-    publics = []
-    for names in (CURRENT, NEXT):
-        seeds = [secrets.token_bytes(SEED_SIZE) for _ in names]
-        signers = [_SIGNERS[name].from_seed(seed) for name, seed in zip(CURRENT, seeds, strict=True)]
-        for name, seed, signer in zip(names, seeds, signers, strict=True):
-            data = seal_key(
-                seed,
-                role=_role(name),
-                kind=signer.kind,
-                public=signer.public,
-                passphrase=passphrase,
-                salt=secrets.token_bytes(SALT_SIZE),
-                nonce=secrets.token_bytes(NONCE_SIZE),
-            )
-            write_file(home.keys / name, data, mode=SECRET_FILE)
-        keyring = keyring or _keyring(seeds)
-        publics.append(PublicKeys(*(signer.public for signer in signers)))
-    assert keyring is not None
-    return keyring, publics[1]
+    seeds = {name: secrets.token_bytes(SEED_SIZE) for name in (*CURRENT, *NEXT)}
+    publics = {}
+    for name, seed in seeds.items():
+        signer = _SIGNERS[name.removeprefix("next-")].from_seed(seed)
+        data = seal_key(
+            seed,
+            role=_role(name),
+            kind=signer.kind,
+            public=signer.public,
+            passphrase=passphrase,
+            salt=secrets.token_bytes(SALT_SIZE),
+            nonce=secrets.token_bytes(NONCE_SIZE),
+        )
+        write_file(home.keys / name, data, mode=SECRET_FILE)
+        publics[name] = signer.public
+    return (
+        _keyring([seeds[name] for name in LEDGER]),
+        _node_keyring([seeds[name] for name in FEDERATION]),
+        PublicKeys(*(publics[name] for name in NEXT)),
+    )
 
 
 def open_keys(home: Home, passphrase: Callable[[], bytes] | bytes | None) -> Keyring:
-    """Open the keys in use; the passphrase is asked for only if a file is sealed.
+    """Open the keys of a deposit; the passphrase is asked for only if a file is sealed.
 
     Raises:
         KeyProblem: a file is missing or damaged, or the passphrase is missing or wrong.
     """
-    files = [_read(home, name) for name in CURRENT]
+    return _keyring(_open(home, LEDGER, passphrase))
+
+
+def open_node_keys(home: Home, passphrase: Callable[[], bytes] | bytes | None) -> NodeKeyring:
+    """Open the keys of a node, as `open_keys` does.
+
+    Raises:
+        KeyProblem: a file is missing or damaged, or the passphrase is missing or wrong.
+    """
+    return _node_keyring(_open(home, FEDERATION, passphrase))
+
+
+def _open(home: Home, names: Sequence[str], passphrase: Callable[[], bytes] | bytes | None) -> list[bytes]:
+    files = [_read(home, name) for name in names]
     sealed = any(parse_key_header(data).sealed for data in files)
     word = passphrase() if sealed and callable(passphrase) else passphrase
     word = None if callable(word) else word
     with _DERIVING:
         opened = [open_key(data, word) for data in files]
-    for name, key in zip(CURRENT, opened, strict=True):
+    for name, key in zip(names, opened, strict=True):
         _check_identity(name, key)
-    return _keyring([key.secret for key in opened])
+    return [key.secret for key in opened]
 
 
 def read_public_keys(home: Home) -> PublicKeys:
-    """Read the public keys in use from the headers of their files; no passphrase is needed.
+    """Read a ledger's public keys in use from the headers of their files; no passphrase is needed.
 
     Raises:
         KeyProblem: a file is missing or damaged.
     """
-    headers = [parse_key_header(_read(home, name)) for name in CURRENT]
-    for name, header in zip(CURRENT, headers, strict=True):
+    headers = [parse_key_header(_read(home, name)) for name in LEDGER]
+    for name, header in zip(LEDGER, headers, strict=True):
         _check_identity(name, header)
     return PublicKeys(*(header.public for header in headers))
 
@@ -161,6 +196,15 @@ def _keyring(seeds: list[bytes]) -> Keyring:
         Ed25519Signer.from_seed(event),
         Ed25519Signer.from_seed(log),
         MLDSA44Signer.from_seed(log_mldsa44),
+    )
+
+
+def _node_keyring(seeds: list[bytes]) -> NodeKeyring:
+    witness, witness_mldsa44, node = seeds
+    return NodeKeyring(
+        Ed25519Signer.from_seed(witness),
+        MLDSA44Signer.from_seed(witness_mldsa44),
+        Ed25519Signer.from_seed(node),
     )
 
 

@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 class KeyEpoch:
     """The keys in force from entry `first_index` on.
 
-    `event_key` has 32 bytes; `log_keys` are C2SP verifier keys; `next_key_digests` have 32 bytes each.
+    `event_key` and `node_key` have 32 bytes; `log_keys` and `witness_keys` are C2SP verifier keys;
+    `next_key_digests` have 32 bytes each.
     """
 
     first_index: int
     event_key: bytes
     log_keys: tuple[str, ...]
     next_key_digests: tuple[bytes, ...]
+    witness_keys: tuple[str, ...]
+    node_key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,15 @@ class KeyHistory:
                 found=format_multikey(verification_key),
             )
         digests = tuple(parse_sha256(digest) for digest in document["nextKeyDigests"])
-        return cls(document["log"], (KeyEpoch(0, event_key, tuple(document["logKeys"]), digests),))
+        epoch = KeyEpoch(
+            0,
+            event_key,
+            tuple(document["logKeys"]),
+            digests,
+            tuple(document["witnessKeys"]),
+            parse_verification_method(document["nodeKey"]),
+        )
+        return cls(document["log"], (epoch,))
 
     def key_at(self, index: int) -> KeyEpoch:
         """The keys in force for the entry at `index`, counted from 0."""

@@ -159,5 +159,9 @@ def _hash(value: Any) -> bytes:
 
 def _malformed(expected: str, found: str) -> EvidenceInvalid:
     return EvidenceInvalid(
-        "fork-malformed", "this is not a fork proof", expected=expected, found=found, rule="specs/federation.md"
+        "fork-malformed",
+        "this is not a fork proof",
+        expected=expected,
+        found=found,
+        rule="specs/federation.md",
     )

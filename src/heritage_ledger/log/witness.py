@@ -86,6 +86,11 @@ def parse_request(data: bytes) -> AddCheckpoint:
         raise _malformed(str(error)[:80]) from error
 
 
+def witness_name(origin: str) -> str:
+    """The key name under which the institution of the log `origin` cosigns the logs of others."""
+    return f"{origin}/witness"
+
+
 def witnessed_name(origin: str) -> str:
     """The name under which the state keeps what was cosigned of `origin`; no origin holds a space."""
     return f"witness {origin}"

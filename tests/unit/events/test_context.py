@@ -83,7 +83,16 @@ def test_terms_and_vocabulary_agree():
 
 
 def test_the_kinds_of_event_are_those_of_the_contract():
-    kinds = [vocabulary.GENESIS, vocabulary.INGESTION, vocabulary.ADOPTION, vocabulary.FIXITY_CHECK]
+    kinds = [
+        vocabulary.GENESIS,
+        vocabulary.INGESTION,
+        vocabulary.ADOPTION,
+        vocabulary.FIXITY_CHECK,
+        vocabulary.PLEDGE,
+        vocabulary.REPLICATION,
+        vocabulary.RECOVERY,
+        vocabulary.DISSEMINATION,
+    ]
     assert [list(kind) for kind in kinds] == SCHEMA["properties"]["type"]["enum"]
 
 

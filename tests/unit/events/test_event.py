@@ -15,9 +15,13 @@ from heritage_ledger.events.bodies import (
     FileFailure,
     FixityReport,
     adoption_body,
+    dissemination_body,
     fixity_check_body,
     genesis_body,
     ingestion_body,
+    pledge_body,
+    recovery_body,
+    replication_body,
 )
 from heritage_ledger.events.canonical import MAX_SIZE
 from heritage_ledger.events.event import check_origin, open_event, sign_event
@@ -92,7 +96,12 @@ def test_an_adoption_without_warnings_is_a_success(frame, package, signer):
 def test_a_genesis_begins_a_key_history(frame, signer):
     digests = [bytes([number]) * 32 for number in range(3)]
     body = genesis_body(
-        replace(frame, actor=None), event_key=signer.public, log_keys=[VKEY], next_key_digests=digests
+        replace(frame, actor=None),
+        event_key=signer.public,
+        log_keys=[VKEY],
+        witness_keys=[VKEY],
+        node_key=signer.public,
+        next_key_digests=digests,
     )
     event = _opened(body, signer)
     assert event.actor is None
@@ -102,6 +111,35 @@ def test_a_genesis_begins_a_key_history(frame, signer):
     assert history.origin == frame.origin
     assert history.key_at(0).next_key_digests == tuple(digests)
     assert history.key_at(7).log_keys == (VKEY,)
+
+
+def test_federation_events_name_their_package_and_logs(frame, package, signer):
+    frame = replace(frame, actor=None)
+    other = "archive.example/ledger/1"
+    pledge = _opened(pledge_body(frame, source=other, until="2036-01-01T00:00:00Z"), signer)
+    assert pledge.package_cids == ()
+    assert {"assets", "maxBytes"}.isdisjoint(pledge.document)
+    words = {"package_cid": package.cid, "source": other}
+    replica = _opened(replication_body(frame, **words, helpers=[other], file_count=2, byte_count=3), signer)
+    lost = [FileFailure(package.cid, "data/a", ("repair-no-source",))]
+    outcomes = [
+        _opened(
+            recovery_body(frame, **words, helpers=[], file_count=files, byte_count=9, failures=failures),
+            signer,
+        ).outcome
+        for files, failures in ((1, []), (1, lost), (0, lost))
+    ]
+    assert outcomes == ["success", "warning", "failure"]
+    given = _opened(dissemination_body(frame, **words, recipient=other, byte_count=9), signer)
+    assert replica.package_cids == given.package_cids == (package.cid,)
+    assert replica.package_cid is None
+
+
+@pytest.mark.parametrize("until", ["2036-02-30T00:00:00Z", "2036-01-01", ""])
+def test_a_pledge_ends_at_a_time_that_exists(frame, signer, until):
+    body = pledge_body(replace(frame, actor=None), source="archive.example/ledger/1", until=until)
+    with pytest.raises(UsageError):
+        sign_event(body, signer, created=frame.ended)
 
 
 def test_a_fixity_check_counts_all_and_names_some(frame, package, signer):

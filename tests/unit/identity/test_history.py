@@ -20,6 +20,8 @@ GENESIS = {
     "eventKey": format_verification_method(FIRST),
     "logKeys": ["museum.example/ledger/1+00000000+AQ=="],
     "nextKeyDigests": [format_sha256(PROMISED)],
+    "nodeKey": format_verification_method(SECOND),
+    "witnessKeys": ["museum.example/ledger/1/witness+00000000+AQ=="],
 }
 
 
@@ -31,7 +33,8 @@ def _code(function, *arguments, **options):
 
 def test_a_history_begins_with_entry_0():
     history = KeyHistory.from_genesis(GENESIS, verification_key=FIRST)
-    epoch = KeyEpoch(0, FIRST, ("museum.example/ledger/1+00000000+AQ==",), (PROMISED,))
+    witness = ("museum.example/ledger/1/witness+00000000+AQ==",)
+    epoch = KeyEpoch(0, FIRST, ("museum.example/ledger/1+00000000+AQ==",), (PROMISED,), witness, SECOND)
     assert history == KeyHistory("museum.example/ledger/1", (epoch,))
     history.check_event_key(0, FIRST)
     history.check_event_key(10**9, FIRST)
@@ -48,7 +51,7 @@ def test_another_event_is_no_beginning():
 
 
 def test_keys_change_at_a_place_in_the_log():
-    epochs = (KeyEpoch(0, FIRST, (), (PROMISED,)), KeyEpoch(7, SECOND, (), ()))
+    epochs = (KeyEpoch(0, FIRST, (), (PROMISED,), (), FIRST), KeyEpoch(7, SECOND, (), (), (), FIRST))
     history = KeyHistory("museum.example/ledger/1", epochs)
     history.check_event_key(6, FIRST)
     history.check_event_key(7, SECOND)
