@@ -81,7 +81,7 @@ def states(ledger: Ledger, asset: str, *, read: bool = True):
 
 
 def wait_for(ledger: Ledger, asset: str, held: int):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while True:
         found = states(ledger, asset, read=False)
         if sum(copy.state is CopyState.HELD for copy in found.copies) == held:

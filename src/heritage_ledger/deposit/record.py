@@ -215,7 +215,7 @@ def _event(books: Books, deposit: Deposit, version: int) -> tuple[bytes, str]:
 def _append(books: Books, entry: bytes, deposit: Deposit) -> Appended:
     def index(appended: Appended) -> None:
         with books.index.begin() as writer:
-            add_event(writer, appended.first_index, open_event(entry), deposit.tag_files)
+            add_event(writer, appended.first_index, open_event(entry), deposit.tag_files, books.home)
 
     return books.appender.append([entry], time=books.time(), before_publish=index)
 

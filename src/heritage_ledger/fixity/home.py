@@ -204,7 +204,7 @@ class _Inspection:
         try:
             with expected.begin() as writer:
                 for index, event in self.pending:
-                    add_event(writer, index, event, count_tag_files(self.home, event))
+                    add_event(writer, index, event, count_tag_files(self.home, event), self.home)
         except HeritageError:
             self.is_in_order = False  # an entry is missing or damaged; the log stage says which
         self.pending.clear()

@@ -63,7 +63,7 @@ def verify_package(
     if event is not None:
         claim = Claim(event.package_cid, event.payload_cid, "the signed event")
         event_stage = _same_subject(recorded, event.asset_id, event.version, event_stage)
-    folder = home.package(recorded.asset, recorded.version)
+    folder = home.root / home.folder_of(recorded.asset, recorded.version, recorded.package_cid)
     return Verdict(
         subject=f"{recorded.asset} version {recorded.version}",
         stages=(

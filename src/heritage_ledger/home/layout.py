@@ -49,6 +49,36 @@ class Home:
         return self.root / "packages"
 
     @property
+    def mirrors(self) -> Path:
+        """Verified copies of other institutions' logs, `<origin>`."""
+        return self.root / "mirrors"
+
+    @property
+    def replicas(self) -> Path:
+        """Verified copies of other institutions' packages, `<origin>/<package CID>`."""
+        return self.root / "replicas"
+
+    @property
+    def peers(self) -> Path:
+        """Who is trusted for what: a file for each peer."""
+        return self.root / "peers"
+
+    @property
+    def forks(self) -> Path:
+        """Fork proofs, kept for ever."""
+        return self.root / "forks"
+
+    @property
+    def policy(self) -> Path:
+        """Which witnesses must have cosigned a checkpoint (C2SP tlog-policy)."""
+        return self.root / "policy"
+
+    @property
+    def witnessed(self) -> Path:
+        """The newest checkpoint of the own log that meets the policy."""
+        return self.log / "witnessed"
+
+    @property
     def staging(self) -> Path:
         """Work in progress."""
         return self.root / "staging"
@@ -81,6 +111,40 @@ class Home:
     def package(self, asset: str, version: int) -> Path:
         """The folder of version `version` of `asset`."""
         return self.packages / asset_folder(asset) / str(version)
+
+    def folder_of(self, asset: str, version: int, cid: str) -> str:  # noqa: ARG002 - replicas go by their CID
+        """The folder of a package relative to the home, with `/` between its parts."""
+        return f"packages/{asset_folder(asset)}/{version}"
+
+    def mirror_of(self, origin: str) -> MirrorHome:
+        """Where log, index and packages of another institution lie in this home."""
+        return MirrorHome(self.root, origin)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorHome(Home):
+    """Another institution's log `origin` and packages, as this home keeps them."""
+
+    origin: str = ""
+
+    @property
+    def log(self) -> Path:
+        """The mirror of its log, in the same layout."""
+        return self.mirrors / self.origin
+
+    @property
+    def index(self) -> Path:
+        """The index of the mirror, SQLite wherever the own index lies: it is made again at any time."""
+        return self.mirrors / self.origin / "index.db"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the mirror."""
+        return self.mirrors / self.origin / ".lock"
+
+    def folder_of(self, asset: str, version: int, cid: str) -> str:  # noqa: ARG002 - named by content alone
+        """The folder of a replica relative to the home."""
+        return f"replicas/{self.origin}/{cid}"
 
 
 def asset_folder(asset: str) -> str:

@@ -31,6 +31,10 @@ MAX_COPIES = 64
 """Copies that may be asked for: a federation, not a swarm."""
 DEFAULT_KUBO = "/ip4/127.0.0.1/tcp/5001"
 """Where a Kubo daemon listens unless it was told otherwise."""
+DEFAULT_PORT = 8463
+"""Where a node listens unless it was told otherwise; 0 lets the system choose."""
+MAX_SYNC_SECONDS = 86_400
+"""The longest pause between two rounds of looking at peers."""
 DEFAULT_CLASS = "default"
 """The storage class of a package for which none was named."""
 _CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -72,6 +76,24 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """How this institution's node meets others.
+
+    `host` and `port` are where it listens, `url` where others reach it; `admin_token` says where the token
+    for local administration is found. `allow_private` lets peers live at loopback and private addresses.
+    `copies` is how many verified copies a package should have, its own among them. Times are in seconds.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    url: str | None = None
+    admin_token: str | None = None
+    allow_private: bool = False
+    sync_seconds: int = 60
+    copies: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What `heritage.toml` says.
 
@@ -86,6 +108,7 @@ class Settings:
     content: Content = Content()
     classes: Mapping[str, bool] = field(default_factory=dict)
     readers: Mapping[str, Reader] = field(default_factory=dict)
+    node: NodeSettings = NodeSettings()
 
     def kept_in(self, file: Path) -> Path | str:
         """Where what the file of a home would hold is kept: in that file, or in the database."""
@@ -160,7 +183,7 @@ def parse_settings(data: bytes) -> Settings:
         raise UsageError(
             "settings-invalid", f"heritage.toml cannot be read: {error}", advice="mend the file by hand"
         ) from error
-    root = _Table("", document, {"ledger", "content", "storage", "copies"})
+    root = _Table("", document, {"ledger", "content", "storage", "copies", "node"})
     ledger = root.table("ledger", {"institution", "origin", "database"})
     institution, origin = ledger.text("institution"), ledger.text("origin")
     if institution is None or origin is None:
@@ -174,6 +197,7 @@ def parse_settings(data: bytes) -> Settings:
         _content(root.table("content", _CONTENT_KEYS)),
         _classes(root.table("storage", None)),
         _readers(root.table("copies", None)),
+        _node(root.table("node", _NODE_KEYS)),
     )
 
 
@@ -224,10 +248,10 @@ class _Table:
             raise _invalid(f"{name} as a list of names", repr(value)[:80])
         return tuple(value)
 
-    def count(self, name: str, default: int) -> int:
+    def count(self, name: str, default: int, most: int = MAX_COPIES) -> int:
         value = self.values.get(name, default)
-        if type(value) is not int or not 1 <= value <= MAX_COPIES:
-            raise _invalid(f"{name} from 1 to {MAX_COPIES}", repr(value)[:80])
+        if type(value) is not int or not 1 <= value <= most:
+            raise _invalid(f"{name} from 1 to {most}", repr(value)[:80])
         return value
 
 
@@ -312,6 +336,31 @@ def _readers(table: _Table) -> dict[str, Reader]:
             raise _invalid("[copies.PEER] with kubo_api or gateway", f"[copies.{name}]"[:80])
         readers[name] = Reader(kinds[0], entry.text(kinds[0]) or "", _secret(entry.text("token")))
     return readers
+
+
+_NODE_KEYS = {"listen", "url", "admin_token", "allow_private", "sync_seconds", "copies"}
+
+
+def _node(table: _Table) -> NodeSettings:
+    usual = NodeSettings()
+    host, colon, port = (table.text("listen") or f"{usual.host}:{usual.port}").rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) >= 1 << 16:
+        raise _invalid('listen = "ADDRESS:PORT"', repr(table.values["listen"])[:80])
+    url = table.text("url")
+    if url is not None and urlsplit(url).scheme not in {"http", "https"}:
+        raise _invalid('url = "https://…"', repr(url)[:80])
+    private = table.values.get("allow_private", usual.allow_private)
+    if not isinstance(private, bool):
+        raise _invalid("allow_private = true or false", repr(private)[:80])
+    return NodeSettings(
+        host.strip("[]"),
+        int(port),
+        None if url is None else url.rstrip("/"),
+        _secret(table.text("admin_token")),
+        private,
+        table.count("sync_seconds", usual.sync_seconds, MAX_SYNC_SECONDS),
+        table.count("copies", usual.copies),
+    )
 
 
 def _secret(text: str | None) -> str | None:

@@ -14,7 +14,6 @@ from heritage_ledger.content.package import PackageGraph, read_package, walk_pac
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding
 from heritage_ledger.events.event import open_event
 from heritage_ledger.events.vocabulary import ADOPTION
-from heritage_ledger.home.layout import asset_folder
 from heritage_ledger.home.release import is_released, read_released
 from heritage_ledger.identity.didkey import format_did_key
 from heritage_ledger.index.rows import EventRow, PackageRow
@@ -53,12 +52,7 @@ def event_row(index: int, event: Event) -> EventRow:
     )
 
 
-def package_folder(asset: str, version: int) -> str:
-    """The folder of a package relative to its home."""
-    return f"packages/{asset_folder(asset)}/{version}"
-
-
-def package_row(index: int, event: Event, tag_files: int) -> PackageRow:
+def package_row(index: int, event: Event, tag_files: int, home: Home) -> PackageRow:
     """The row of the package that the event at log index `index` took in."""
     package = event.package
     assert package is not None
@@ -68,7 +62,7 @@ def package_row(index: int, event: Event, tag_files: int) -> PackageRow:
         version=package.version,
         package_cid=parse_cid(package.cid),
         payload_cid=parse_cid(package.payload_cid),
-        folder=package_folder(package.asset_id, package.version),
+        folder=home.folder_of(package.asset_id, package.version, package.cid),
         bagit_version=package.bag_version,
         files=package.payload_files,
         bytes=package.payload_size,
@@ -77,11 +71,11 @@ def package_row(index: int, event: Event, tag_files: int) -> PackageRow:
     )
 
 
-def add_event(writer: IndexWriter, index: int, event: Event, tag_files: int) -> None:
+def add_event(writer: IndexWriter, index: int, event: Event, tag_files: int, home: Home) -> None:
     """Add the rows of one event, and of its package when it took one in; its files come later."""
     writer.add_event(event_row(index, event))
     if event.package_cid is not None:
-        writer.add_package(package_row(index, event, tag_files), title=event.title)
+        writer.add_package(package_row(index, event, tag_files, home), title=event.title)
     writer.set_absorbed(index + 1)
 
 
@@ -100,7 +94,7 @@ def absorb(index: Index, log: LogFiles, home: Home, size: int) -> None:
         with index.begin() as writer:
             for number, entry in enumerate(log.read_entries(start, end, size), start):
                 event = open_event(entry)
-                add_event(writer, number, event, count_tag_files(home, event))
+                add_event(writer, number, event, count_tag_files(home, event), home)
         start = end
 
 
@@ -113,7 +107,7 @@ def count_tag_files(home: Home, event: Event) -> int:
     package = event.package
     if package is None:
         return 0
-    folder = home.package(package.asset_id, package.version)
+    folder = home.root / home.folder_of(package.asset_id, package.version, package.cid)
     if not folder.is_dir():
         released = read_released(folder)
         return 0 if released is None else released.tag_files
