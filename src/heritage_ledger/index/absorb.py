@@ -19,6 +19,8 @@ from heritage_ledger.identity.didkey import format_did_key
 from heritage_ledger.index.rows import EventRow, PackageRow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heritage_ledger.content.directory import Get
     from heritage_ledger.events.event import Event
     from heritage_ledger.home.layout import Home
@@ -79,10 +81,18 @@ def add_event(writer: IndexWriter, index: int, event: Event, tag_files: int, hom
     writer.set_absorbed(index + 1)
 
 
-def absorb(index: Index, log: LogFiles, home: Home, size: int) -> None:
+def absorb(
+    index: Index,
+    log: LogFiles,
+    home: Home,
+    size: int,
+    *,
+    read: Callable[[int, bytes], Event] = lambda _, entry: open_event(entry),
+) -> None:
     """Add the rows of every entry below `size` that the index has not absorbed.
 
-    The caller holds the append lock, or is the only one at work.
+    The caller holds the append lock, or is the only one at work. `read` opens the entry at an index, and
+    raises where it is not to be believed.
 
     Raises:
         EvidenceInvalid: an entry is not an event.
@@ -93,7 +103,7 @@ def absorb(index: Index, log: LogFiles, home: Home, size: int) -> None:
         end = min(start + ENTRIES_AT_ONCE, size)
         with index.begin() as writer:
             for number, entry in enumerate(log.read_entries(start, end, size), start):
-                event = open_event(entry)
+                event = read(number, entry)
                 add_event(writer, number, event, count_tag_files(home, event), home)
         start = end
 

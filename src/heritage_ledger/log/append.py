@@ -289,6 +289,23 @@ class Appender:
             self._disk.remove_folder(place)
 
 
+def publish_cosigned(folder: Path, state: StateStore, checkpoint: Checkpoint, data: bytes) -> bool:
+    """Publish the log's checkpoint once more, as `data` with cosignatures of others.
+
+    The caller holds the append lock.
+
+    Returns:
+        False where the log has grown since: then nothing is changed.
+    """
+    head = state.head(checkpoint.origin)
+    if head is None or (head.size, head.root) != (checkpoint.size, checkpoint.root):
+        return False
+    state.swap_head(checkpoint.origin, head.size, Head(head.size, head.root, data))
+    with contextlib.closing(LogDisk(folder, threads=0)) as disk, disk.prepare(data) as unpublished:
+        disk.publish(CHECKPOINT, unpublished)
+    return True
+
+
 def _head_damaged(origin: str, message: str) -> EvidenceInvalid:
     return EvidenceInvalid(
         "log-head-damaged",

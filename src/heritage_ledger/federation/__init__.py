@@ -1,0 +1,1 @@
+"""Institutions that witness, mirror, replicate and repair each other (`specs/federation.md`)."""

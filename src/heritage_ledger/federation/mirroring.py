@@ -1,0 +1,164 @@
+"""Keeping mirrors of the peers' logs, with an index each (`specs/federation.md`, "Mirrors").
+
+Every entry that comes in is opened as an event: its signature, its log and the authority of its key are
+checked before it is shown to anyone. An entry that is none ends what is shown of that log, with a finding;
+the mirror itself goes on, because the log has signed it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heritage_ledger.errors import EvidenceMissing, Finding, HeritageError, OperationFailed
+from heritage_ledger.federation.forks import is_frozen, keep_fork
+from heritage_ledger.federation.peers import peer_fetch
+from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
+from heritage_ledger.home import lock
+from heritage_ledger.home.durable import writing
+from heritage_ledger.index.absorb import absorb
+from heritage_ledger.index.store import Index
+from heritage_ledger.log.checkpoint import open_checkpoint
+from heritage_ledger.log.files import CHECKPOINT, LogFiles
+from heritage_ledger.log.merkle import leaf_hash
+from heritage_ledger.log.mirror import FetchedLog, ForkFound, Mirror
+from heritage_ledger.log.note import MAX_NOTE_SIZE
+from heritage_ledger.progress import SILENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from heritage_ledger.federation.client import Client
+    from heritage_ledger.federation.forks import StoredFork
+    from heritage_ledger.federation.peers import Peer
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.home.state import StateStore
+    from heritage_ledger.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What one look at a peer's log did: its size here before and after, a fork if one was found."""
+
+    origin: str
+    old_size: int
+    size: int
+    fork: StoredFork | None
+    findings: tuple[Finding, ...]
+
+
+def mirror_of(home: Home, state: StateStore, peer: Peer) -> Mirror:
+    """The mirror of a peer's log in this home."""
+    return Mirror(home.mirror_of(peer.origin).log, state, peer.origin, peer.verifiers)
+
+
+def sync_mirror(
+    home: Home, state: StateStore, peer: Peer, client: Client, *, progress: Progress = SILENT
+) -> Synced:
+    """Bring the mirror of a peer's log up to what the peer publishes, and its index with it.
+
+    Nothing is raised for what the peer does wrong: that is a finding, and a fork is kept as its proof.
+
+    Raises:
+        DiskProblem, HomeLocked, OperationFailed: this home cannot be written.
+    """
+    place = home.mirror_of(peer.origin)
+    mirror = mirror_of(home, state, peer)
+    with writing(place.log):
+        place.log.mkdir(parents=True, exist_ok=True)
+    with lock.hold(place.lock):
+        head = mirror.head()
+        size = 0 if head is None else head.size
+        fork = None
+        findings: list[Finding] = []
+        try:
+            _check_not_frozen(home, peer.origin)
+            size = _pull(mirror, peer, client, progress)
+        except ForkFound as error:
+            fork = keep_fork(home, error.proof, peer.verifiers, peer.origin)
+            findings.append(error.finding)
+        except HeritageError as error:
+            findings.append(error.finding)
+        findings += _absorb(home, peer)
+    return Synced(peer.origin, 0 if head is None else head.size, size, fork, tuple(findings))
+
+
+def _pull(mirror: Mirror, peer: Peer, client: Client, progress: Progress) -> int:
+    prefix = f"{peer.url}/log"
+    data = client.get(f"{prefix}/{CHECKPOINT}", limit=MAX_NOTE_SIZE)
+    if data is None:
+        raise EvidenceMissing("peer-no-log", "there is no log at this URL", path=peer.url)
+    source = FetchedLog(mirror.files.folder, peer_fetch(client, prefix))
+    pulled = mirror.pull(source, data, progress=progress)
+    size = mirror.open_checkpoint(data).size
+    if size < pulled.size:
+        raise OperationFailed(
+            "peer-stale",
+            "the peer shows an older log than it did before",
+            path=peer.url,
+            expected=f"{pulled.size} entries or more",
+            found=f"{size} entries",
+            advice="its node may have been restored from a backup; nothing here was taken back",
+        )
+    _check_genesis(mirror.files, peer, pulled.size)
+    return pulled.size
+
+
+def _check_genesis(files: LogFiles, peer: Peer, size: int) -> None:
+    if leaf_hash(files.read_entry(0, size)).hex() != peer.genesis:
+        raise OperationFailed(
+            "peer-changed",
+            "the log begins with another genesis event than the one that was trusted",
+            path=peer.origin,
+            expected=peer.genesis,
+            advice="an origin is never used again; ask the institution what happened",
+        )
+
+
+def _check_not_frozen(home: Home, origin: str) -> None:
+    if is_frozen(home, origin):
+        raise OperationFailed(
+            "log-frozen",
+            "the log has shown two histories, so nothing more of it is taken",
+            path=origin,
+            advice="`heritage peer status` names the fork proof; what is here stays readable",
+        )
+
+
+def mirror_evidence(home: Home, peer: Peer) -> LogEvidence:
+    """The mirror's checkpoint and keys, read anew; one of the log's keys must have signed."""
+    log = LogFiles(home.mirror_of(peer.origin).log)
+    verifiers = peer.verifiers
+    with contextlib.suppress(HeritageError):
+        _, note = open_checkpoint(log.read_checkpoint(), verifiers, peer.origin)
+        signed = {(one.name, one.key_id) for one in note.verified}
+        verifiers = tuple(one for one in verifiers if (one.name, one.key_id) in signed)
+    return open_log(log, peer.origin, verifiers)
+
+
+@contextlib.contextmanager
+def open_mirror_index(home: Home, peer: Peer) -> Iterator[Index]:
+    """The index of a mirror; an absent one is made."""
+    place = home.mirror_of(peer.origin)
+    with Index.open(place.index, origin=peer.origin) as index:
+        yield index
+
+
+def _absorb(home: Home, peer: Peer) -> list[Finding]:
+    place = home.mirror_of(peer.origin)
+    evidence = mirror_evidence(home, peer)
+    if evidence.checkpoint is None:
+        return []
+    try:
+        with open_mirror_index(home, peer) as index:
+            absorb(
+                index,
+                evidence.log,
+                place,
+                evidence.checkpoint.size,
+                read=lambda number, entry: open_recorded(evidence, number, entry),
+            )
+    except HeritageError as error:
+        return [error.finding]
+    return []

@@ -1,0 +1,290 @@
+"""Peers: whom this institution trusts for what, one small file each (`specs/federation.md`, "Peers").
+
+A peer is found by its URL and believed by its log: entry 0 names every key that it uses, and stands in the
+tree that the log's key signs. Who holds that one key, and has compared it with the institution's own word,
+needs to trust nothing else that the URL says.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, OperationFailed, UsageError
+from heritage_ledger.events.event import check_origin, open_event
+from heritage_ledger.home.durable import sync_folder, write_file, writing
+from heritage_ledger.home.layout import asset_folder
+from heritage_ledger.home.settings import check_origin as check_origin_form
+from heritage_ledger.identity.didkey import format_did_key, parse_did_key
+from heritage_ledger.identity.history import KeyHistory
+from heritage_ledger.log.checkpoint import open_checkpoint, read_unverified
+from heritage_ledger.log.cosignature import open_vkey
+from heritage_ledger.log.files import CHECKPOINT
+from heritage_ledger.log.merkle import leaf_hash
+from heritage_ledger.log.mirror import FetchedLog
+from heritage_ledger.log.note import MAX_NOTE_SIZE
+from heritage_ledger.log.policy import (
+    NONE,
+    Policy,
+    PolicyGroup,
+    PolicyLog,
+    PolicyWitness,
+    format_policy,
+    parse_policy,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from heritage_ledger.federation.client import Client
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.log.mirror import Fetch
+    from heritage_ledger.log.note import NoteVerifier
+
+MAX_PEER_FILE: Final = 1 << 16
+_MADE: Final = (
+    b"# Made by `heritage peer`, and again with every change of peers. Remove this line to keep your own.\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another institution's node. `node_key` is a did:key, `genesis` the leaf hash of entry 0 in hex."""
+
+    origin: str
+    institution: str
+    url: str
+    log_keys: tuple[str, ...]
+    witness_keys: tuple[str, ...]
+    node_key: str
+    genesis: str
+
+    @property
+    def verifiers(self) -> tuple[NoteVerifier, ...]:
+        """What checks the checkpoints of its log."""
+        return tuple(map(open_vkey, self.log_keys))
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32-byte key that signs its requests."""
+        return parse_did_key(self.node_key)
+
+
+def peer_fetch(client: Client, prefix: str) -> Fetch:
+    """Read the files of a log that a web server gives below `prefix`."""
+
+    def fetch(path: str, limit: int) -> bytes | None:
+        return client.get(f"{prefix}/{path}", limit=limit)
+
+    return fetch
+
+
+def discover(client: Client, url: str) -> Peer:
+    """Read who the node at `url` is, from its own log; every part of it is checked against the others.
+
+    Raises:
+        TemporaryFailure, UsageError, EvidenceInvalid: as `Client` says.
+        EvidenceInvalid: the log is not one that begins with a genesis event and is signed by its keys.
+        EvidenceMissing: there is no log at this URL (`peer-no-log`).
+    """
+    url = url.rstrip("/")
+    log = FetchedLog(Path("log"), peer_fetch(client, f"{url}/log"))
+    data = client.get(f"{url}/log/{CHECKPOINT}", limit=MAX_NOTE_SIZE)
+    if data is None:
+        raise EvidenceMissing(
+            "peer-no-log", "there is no log at this URL", path=url, advice="give the URL of the node itself"
+        )
+    claim = read_unverified(data)
+    entry = log.read_entry(0, claim.size)
+    genesis = open_event(entry)
+    check_origin(genesis, claim.origin)
+    check_origin_form(claim.origin)
+    history = KeyHistory.from_genesis(genesis.document, verification_key=genesis.verification_key)
+    epoch = history.key_at(0)
+    verifiers = tuple(map(open_vkey, epoch.log_keys))
+    checkpoint, _ = open_checkpoint(data, verifiers, claim.origin)
+    log.prove_inclusion(0, checkpoint.size, checkpoint.root)
+    return Peer(
+        origin=claim.origin,
+        institution=genesis.institution.name,
+        url=url,
+        log_keys=epoch.log_keys,
+        witness_keys=epoch.witness_keys,
+        node_key=format_did_key(epoch.node_key),
+        genesis=leaf_hash(entry).hex(),
+    )
+
+
+def check_key(peer: Peer, vkey: str) -> None:
+    """Raise `EvidenceInvalid` (`peer-key`) unless the log that was found at the URL is the one of `vkey`."""
+    if vkey.strip() not in peer.log_keys:
+        raise EvidenceInvalid(
+            "peer-key",
+            "the log at this URL is not the one of the given key",
+            path=peer.url,
+            expected=vkey.strip()[:80],
+            found=peer.log_keys[0][:80],
+            advice="ask the institution for its log's key by another way than this URL",
+        )
+
+
+class Peers:
+    """The peer files of a home; read anew at every call, so that all processes see one truth."""
+
+    def __init__(self, home: Home, own: str, own_keys: Sequence[str]) -> None:
+        """`own` is the origin of the home's own log, `own_keys` its verifier keys."""
+        self._home = home
+        self._own = own
+        self._own_keys = tuple(own_keys)
+
+    def __iter__(self) -> Iterator[Peer]:
+        """Yield every peer in order of origin."""
+        try:
+            paths = sorted(self._home.peers.glob("*.json"))
+        except OSError:
+            paths = []
+        yield from sorted(map(_read, paths), key=lambda peer: peer.origin)
+
+    def get(self, which: str) -> Peer:
+        """Return the peer that an origin or URL names.
+
+        Raises:
+            EvidenceMissing: there is none (`peer-unknown`).
+        """
+        for peer in self:
+            if which.rstrip("/") in {peer.origin, peer.url}:
+                return peer
+        raise EvidenceMissing(
+            "peer-unknown",
+            "no peer of this name",
+            path=which,
+            advice="`heritage peer list` names them; `heritage peer add URL` adds one",
+        )
+
+    def find(self, origin: str) -> Peer | None:
+        """Return the peer of a log, None if it is none."""
+        path = self._path(origin)
+        return _read(path) if path.is_file() else None
+
+    def add(self, peer: Peer) -> None:
+        """Trust `peer` from now on; its URL may change, its keys and its genesis never.
+
+        Raises:
+            UsageError: it is this institution itself (`peer-self`).
+            EvidenceInvalid: the origin is known with another genesis or other keys (`peer-changed`).
+        """
+        if peer.origin == self._own:
+            raise UsageError("peer-self", "a node is no peer of itself", path=peer.url)
+        known = self.find(peer.origin)
+        if known is not None and (known.genesis, known.log_keys) != (peer.genesis, peer.log_keys):
+            raise EvidenceInvalid(
+                "peer-changed",
+                "this origin is known with another beginning: it is another log",
+                path=peer.origin,
+                expected=known.genesis,
+                found=peer.genesis,
+                advice="an origin is never used again; ask the institution what happened",
+            )
+        with writing(self._home.peers):
+            self._home.peers.mkdir(exist_ok=True)
+        write_file(self._path(peer.origin), format_peer(peer), mode=0o644, replace=True)
+        self._write_policy()
+
+    def remove(self, which: str) -> Peer:
+        """Trust a peer no more; its mirror and replicas stay, as evidence."""
+        peer = self.get(which)
+        path = self._path(peer.origin)
+        with writing(path):
+            path.unlink()
+        sync_folder(path.parent)
+        self._write_policy()
+        return peer
+
+    def policy(self) -> Policy:
+        """The witness policy: the file `policy` of the home; without one nobody is asked.
+
+        Raises:
+            EvidenceInvalid: it cannot be read (codes of `parse_policy`).
+        """
+        path = self._home.policy
+        if not path.exists():
+            return self._usual([])
+        with writing(path):
+            return parse_policy(path.read_bytes())
+
+    def _write_policy(self) -> None:
+        path = self._home.policy
+        if path.exists() and not path.read_bytes().startswith(_MADE[:20]):
+            return
+        write_file(path, _MADE + format_policy(self._usual(list(self))), mode=0o644, replace=True)
+
+    def _usual(self, peers: Sequence[Peer]) -> Policy:
+        """Two thirds of the institutions, each by any of its keys."""
+        witnesses: list[PolicyWitness] = []
+        groups = []
+        for peer in peers:
+            names = [f"{peer.origin}/{at}" for at in range(len(peer.witness_keys))]
+            witnesses += [
+                PolicyWitness(name, vkey, f"{peer.url}/witness")
+                for name, vkey in zip(names, peer.witness_keys, strict=True)
+            ]
+            groups.append(PolicyGroup(peer.origin, 1, tuple(names)))
+        if groups:
+            members = tuple(group.name for group in groups)
+            groups.append(PolicyGroup("federation", 1 + 2 * len(members) // 3, members))
+        return Policy(
+            tuple(PolicyLog(vkey) for vkey in self._own_keys),
+            tuple(witnesses),
+            tuple(groups),
+            "federation" if groups else NONE,
+        )
+
+    def _path(self, origin: str) -> Path:
+        return self._home.peers / f"{asset_folder(origin)}.json"
+
+
+def format_peer(peer: Peer) -> bytes:
+    """Return the bytes of a peer's file."""
+    return (json.dumps(asdict(peer), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def parse_peer(data: bytes) -> Peer:
+    """Return the peer that a file describes.
+
+    Raises:
+        EvidenceInvalid: `peer-file`.
+    """
+    names = {item.name for item in fields(Peer)}
+    try:
+        document = json.loads(data)
+        if not isinstance(document, dict) or document.keys() != names:
+            raise _damaged(", ".join(sorted(names)))
+        log_keys, witness_keys = (tuple(document.pop(name)) for name in ("log_keys", "witness_keys"))
+        if not all(isinstance(value, str) for value in (*document.values(), *log_keys, *witness_keys)):
+            raise _damaged("texts")
+        peer = Peer(**document, log_keys=log_keys, witness_keys=witness_keys)
+        check_origin_form(peer.origin)
+        assert peer.verifiers
+        assert len(peer.public_key) > 0
+    except (ValueError, TypeError, RecursionError, AssertionError, UsageError) as error:
+        raise _damaged("JSON as `heritage peer add` writes it") from error
+    return peer
+
+
+def _read(path: Path) -> Peer:
+    with writing(path), path.open("rb") as file:
+        data = file.read(MAX_PEER_FILE + 1)
+    if len(data) > MAX_PEER_FILE:
+        raise OperationFailed("peer-file-size", "the file of a peer is too large", path=str(path))
+    return parse_peer(data)
+
+
+def _damaged(expected: str) -> EvidenceInvalid:
+    return EvidenceInvalid(
+        "peer-file",
+        "the file of a peer cannot be read",
+        expected=expected,
+        advice="remove the peer and add it again; compare its keys with the institution's own word",
+    )

@@ -1,0 +1,249 @@
+"""Collecting cosignatures for one's own checkpoint (`specs/federation.md`, "Witnessing").
+
+No key is needed: whoever can write the home can ask. What comes back is checked by the keys that the policy
+names, added to the published checkpoint, and counted; an event is `witnessed` as soon as the checkpoint that
+covers it meets the policy, and `pending` until then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError, OperationFailed
+from heritage_ledger.federation.client import Answer, answer_error, check_status
+from heritage_ledger.home import lock
+from heritage_ledger.home.durable import write_file, writing
+from heritage_ledger.log.append import publish_cosigned
+from heritage_ledger.log.checkpoint import Checkpoint, open_checkpoint, parse_size
+from heritage_ledger.log.note import MAX_NOTE_SIZE, Note, Signature, format_note, open_note
+from heritage_ledger.log.policy import NONE
+from heritage_ledger.log.witness import SIZE_TYPE, AddCheckpoint, format_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from heritage_ledger.federation.client import Client
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.home.state import StateStore
+    from heritage_ledger.log.files import LogFiles
+    from heritage_ledger.log.note import NoteVerifier
+    from heritage_ledger.log.policy import Policy
+
+ASKED_AT_ONCE: Final = 8
+TRIES: Final = 4
+"""Answers of 409 that are followed: others may ask for the same log between two of our requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the log is witnessed: `size` entries of the newest checkpoint that meets the policy.
+
+    `cosigned` has the witnesses of the policy that cosigned it, with the POSIX seconds they claim. Without a
+    quorum in the policy `required` is False, and nothing waits for anyone.
+    """
+
+    required: bool
+    size: int
+    cosigned: Mapping[str, int]
+
+    def says(self, index: int) -> str:
+        """Return `witnessed`, `pending`, or `unwitnessed` where no policy asks for witnesses."""
+        if not self.required:
+            return "unwitnessed"
+        return "witnessed" if index < self.size else "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round of asking did: the size that was shown, who cosigned, and what went wrong."""
+
+    size: int
+    cosigned: tuple[str, ...]
+    is_met: bool
+    findings: tuple[Finding, ...]
+
+
+class Witnesses:
+    """The witnesses that a policy names for the log `origin`, asked over `client`."""
+
+    def __init__(
+        self,
+        home: Home,
+        log: LogFiles,
+        state: StateStore,
+        origin: str,
+        *,
+        verifiers: Sequence[NoteVerifier],
+        policy: Policy,
+        client: Client,
+    ) -> None:
+        """`verifiers` are those of the log's own keys."""
+        self._home = home
+        self._log = log
+        self._state = state
+        self._origin = origin
+        self._verifiers = tuple(verifiers)
+        self._policy = policy
+        self._client = client
+        self._all = (*self._verifiers, *policy.verifiers)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where witnesses are asked; one URL may speak for several keys."""
+        return tuple(dict.fromkeys(one.url for one in self._policy.witnesses if one.url is not None))
+
+    def collect(self) -> Round:
+        """Show the published checkpoint to every witness that has not cosigned it, and publish what they say.
+
+        Raises:
+            EvidenceInvalid, EvidenceMissing: the log itself cannot be read.
+        """
+        checkpoint, note = open_checkpoint(self._log.read_checkpoint(), self._all, self._origin)
+        missing = self._missing(note)
+        findings: list[Finding] = []
+        lines: list[Signature] = list(note.verified)
+        with ThreadPoolExecutor(ASKED_AT_ONCE, "witness") as pool:
+            asked = [(url, pool.submit(self._ask, url, checkpoint, note)) for url in missing]
+            for url, future in asked:
+                try:
+                    lines += future.result()
+                except HeritageError as error:
+                    findings.append(_about(url, error))
+        own = {(one.name, one.key_id) for one in self._verifiers}
+        unique = {(one.name, one.key_id): one for one in lines}
+        ordered = sorted(unique.values(), key=lambda one: (one.name, one.key_id) not in own)
+        data = format_note(note.text, ordered)
+        cosigned = self._policy.cosigned(open_note(data, self._all))
+        if len(unique) > len(note.verified):
+            self._publish(data, checkpoint)
+        is_met = self._policy.is_met(cosigned)
+        if is_met:
+            self._keep_witnessed(data, checkpoint)
+        return Round(checkpoint.size, tuple(sorted(cosigned)), is_met, tuple(findings))
+
+    def _missing(self, note: Note) -> tuple[str, ...]:
+        have = self._policy.cosigned(note)
+        return tuple(
+            dict.fromkeys(
+                one.url for one in self._policy.witnesses if one.url is not None and one.name not in have
+            )
+        )
+
+    def _ask(self, url: str, checkpoint: Checkpoint, note: Note) -> tuple[Signature, ...]:
+        own = {(one.name, one.key_id) for one in self._verifiers}
+        # a witness may take no more than 16 KiB: it gets the log's own signatures and nobody else's
+        signed = format_note(note.text, [one for one in note.verified if (one.name, one.key_id) in own])
+        old = 0
+        for _ in range(TRIES):
+            proof = self._log.prove_consistency(old, checkpoint.size) if 0 < old < checkpoint.size else ()
+            body = format_request(AddCheckpoint(old, proof, signed))
+            answer = self._client.ask("POST", f"{url}/add-checkpoint", body=body, limit=MAX_NOTE_SIZE)
+            if answer.status != 409:
+                return self._accept(url, note, answer)
+            old = self._size_of(url, answer)
+            if old > checkpoint.size:
+                raise OperationFailed(
+                    "log-behind-witness",
+                    "a witness has cosigned a larger log than the one that is here",
+                    path=url,
+                    expected=f"at most {checkpoint.size} entries",
+                    found=f"{old} entries",
+                    advice="this home is an old copy, or a second one is in use: do not append; run "
+                    "`heritage peer sync`, which brings the missing entries from a mirror",
+                )
+        raise answer_error(url, "one size at a time", "another one with every request")
+
+    def _size_of(self, url: str, answer: Answer) -> int:
+        if answer.headers.get("content-type", "").partition(";")[0].strip() != SIZE_TYPE:
+            raise OperationFailed(
+                "witness-refused",
+                "a witness knows another tree of this size: the log shows two histories",
+                path=url,
+                advice="do not append; compare this home with its backups and with its mirrors",
+            )
+        try:
+            return parse_size(answer.body.decode("ascii").removesuffix("\n"))
+        except (UnicodeDecodeError, EvidenceInvalid) as error:
+            raise answer_error(url, "a size", repr(answer.body[:40])) from error
+
+    def _accept(self, url: str, note: Note, answer: Answer) -> tuple[Signature, ...]:
+        if answer.status == 422:
+            raise OperationFailed(
+                "witness-refused",
+                "a witness has seen another history of this log",
+                path=url,
+                found=answer.body[:200].decode(errors="replace"),
+                advice="do not append; compare this home with its backups and with its mirrors",
+            )
+        check_status(answer, url)
+        try:
+            opened = open_note(note.text + b"\n" + answer.body, self._policy.verifiers)
+        except EvidenceInvalid as error:
+            raise answer_error(url, "cosignatures by the keys of the policy", error.code) from error
+        return opened.verified
+
+    def _publish(self, data: bytes, checkpoint: Checkpoint) -> None:
+        """Put the cosignatures under the published checkpoint, unless the log has grown meanwhile."""
+        with lock.hold(self._home.lock), self._state.hold():
+            publish_cosigned(self._home.log, self._state, checkpoint, data)
+
+    def _keep_witnessed(self, data: bytes, checkpoint: Checkpoint) -> None:
+        known = read_witnessed(self._home, self._verifiers, self._origin)
+        if known is None or known[0].size < checkpoint.size:
+            write_file(self._home.witnessed, data, mode=0o644, replace=True)
+
+    def standing(self) -> Standing:
+        """How far the log is witnessed, by the files of the home alone."""
+        return standing(self._home, self._policy, self._verifiers, self._origin)
+
+    def sizes(self) -> Iterator[tuple[str, int | HeritageError]]:
+        """Yield for every witness the size that it holds of this log, checked by the log's own signature.
+
+        0 is said of a witness that has never seen the log.
+        """
+        from hashlib import sha256  # noqa: PLC0415 - only here
+
+        name = sha256(self._origin.encode()).hexdigest()
+        for url in self.urls:
+            try:
+                data = self._client.get(f"{url}/{name}/checkpoint", limit=MAX_NOTE_SIZE)
+                size = 0 if data is None else open_checkpoint(data, self._verifiers, self._origin)[0].size
+            except HeritageError as error:
+                yield url, error
+            else:
+                yield url, size
+
+
+def standing(home: Home, policy: Policy, verifiers: Sequence[NoteVerifier], origin: str) -> Standing:
+    """How far the log in `home` is witnessed, by its files alone."""
+    if policy.quorum == NONE:
+        return Standing(required=False, size=0, cosigned={})
+    with contextlib.suppress(EvidenceInvalid, EvidenceMissing):
+        found = read_witnessed(home, (*verifiers, *policy.verifiers), origin)
+        if found is not None:
+            cosigned = policy.cosigned(found[1])
+            if policy.is_met(cosigned):
+                return Standing(required=True, size=found[0].size, cosigned=cosigned)
+    return Standing(required=True, size=0, cosigned={})
+
+
+def read_witnessed(
+    home: Home, verifiers: Sequence[NoteVerifier], origin: str
+) -> tuple[Checkpoint, Note] | None:
+    """Return the newest checkpoint that met the policy, checked; None where there is none."""
+    with writing(home.witnessed):
+        try:
+            data = home.witnessed.read_bytes()
+        except FileNotFoundError:
+            return None
+    return open_checkpoint(data, verifiers, origin)
+
+
+def _about(url: str, error: HeritageError) -> Finding:
+    found = error.finding
+    return Finding(
+        found.code, found.message, found.path or url, found.expected, found.found, found.advice, found.rule
+    )
