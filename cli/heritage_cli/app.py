@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from heritage_cli.commands import copies, demo, deposits, engine, fixity, home, log, proofs, reading
+from heritage_cli.commands import (
+    copies,
+    demo,
+    deposits,
+    engine,
+    fixity,
+    home,
+    log,
+    node,
+    peer,
+    proofs,
+    reading,
+)
 from heritage_cli.group import Root
 from heritage_cli.output import prepare_streams
 from heritage_cli.results import give_version
@@ -22,7 +34,7 @@ app = typer.Typer(
     invoke_without_command=True,
     epilog="\b\nStart with:\n  $ heritage demo\n  $ heritage init --help",
 )
-for part in (home, deposits, reading, fixity, proofs, log, engine, copies, demo):
+for part in (home, deposits, reading, fixity, proofs, log, engine, copies, peer, node, demo):
     app.add_typer(part.app)
 
 

@@ -26,6 +26,7 @@ from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
 from heritage_ledger.deposit.stores import move_databases, open_index, open_state, rebuild_index
 from heritage_ledger.errors import EvidenceMissing, HeritageError
+from heritage_ledger.federation.federation import Federation
 from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
 from heritage_ledger.fixity.home import log_verifiers, verify_home
@@ -117,7 +118,7 @@ class Ledger:
     def close(self) -> None:
         """Let go of databases and keys."""
         self._held.close()
-        for name in ("index", "books", "kubo"):
+        for name in ("index", "books", "kubo", "federation"):
             self.__dict__.pop(name, None)
 
     @property
@@ -153,6 +154,11 @@ class Ledger:
     def engines(self) -> Engines:
         """What holds the blocks: its status, and moves from one engine to the other."""
         return Engines(self.home, self.settings, self.index, self.kubo)
+
+    @cached_property
+    def federation(self) -> Federation:
+        """The peers of this institution; nothing is asked of them yet."""
+        return self._held.enter_context(Federation(self.home, self.settings))
 
     @property
     def copies(self) -> Copies:
@@ -305,7 +311,7 @@ class Ledger:
             case PackageRow():
                 return Shown("package", (self._package(found),))
             case EventRow():
-                entry = self.log.read_entry(found.log_index, self._size())
+                entry = self.log.read_entry(found.log_index, self.log_size())
                 return Shown("event", event=summarise(found), document=entry.decode())
             case FileFound():
                 places = tuple(
@@ -398,7 +404,7 @@ class Ledger:
 
         findings = list(check_log(log, self.origin, verifiers, each_entry=each_entry))
         findings += evidence.history_findings
-        return Verdict(f"log {self.origin}", (judge("log", findings, detail=f"{self._size()} entries"),))
+        return Verdict(f"log {self.origin}", (judge("log", findings, detail=f"{self.log_size()} entries"),))
 
     def doctor(self) -> tuple[Stage, ...]:
         """Look at what surrounds the ledger: settings, disk, permissions, databases, leftovers."""
@@ -451,7 +457,8 @@ class Ledger:
             for verifier in log_verifiers(self.home, self.origin, log)
         )
 
-    def _size(self) -> int:
+    def log_size(self) -> int:
+        """How many entries the published checkpoint covers; 1 where it cannot be trusted."""
         checkpoint = self.evidence().checkpoint
         return 1 if checkpoint is None else checkpoint.size
 

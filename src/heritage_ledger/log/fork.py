@@ -77,6 +77,11 @@ def format_fork(proof: ForkProof) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+def is_fork(data: bytes) -> bool:
+    """Say whether a file claims to be a fork proof; `parse_fork` judges it."""
+    return f'"type": "{TYPE}"'.encode() in data
+
+
 def parse_fork(data: bytes) -> ForkProof:
     """Return the parts of a fork proof. Only the exact form that `format_fork` writes is accepted.
 

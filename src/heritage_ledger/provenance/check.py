@@ -17,6 +17,7 @@ from heritage_ledger.fixity.evidence import open_history
 from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_checked
 from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.cosignature import open_vkey
+from heritage_ledger.log.fork import check_fork, is_fork, parse_fork
 from heritage_ledger.log.proof import TlogProof, check_tlog_proof
 from heritage_ledger.progress import SILENT
 from heritage_ledger.provenance.proof import ProofFile, parse_proof
@@ -34,6 +35,8 @@ def check_proof(
 ) -> Verdict:
     """Check the proof file `data` for someone who holds the verifier keys `vkeys` of the institution's log.
 
+    A fork proof is checked too: it passes when the log has signed two histories.
+
     Every given key must have signed. Without `bag` nothing is said about any bytes but the event's own.
 
     Raises:
@@ -44,6 +47,8 @@ def check_proof(
     verifiers = [_open(vkey) for vkey in vkeys]
     if not verifiers:
         raise UsageError("log-key-missing", "a proof is checked against the institution's public log key")
+    if is_fork(data):
+        return _check_fork(data, verifiers)
     proof = parse_proof(data)
     subject: list[Event] = []
     stages = [
@@ -60,6 +65,20 @@ def check_proof(
         version=None if event is None else event.version,
         package_cid=None if event is None else event.package_cid,
     )
+
+
+def _check_fork(data: bytes, verifiers: Sequence[NoteVerifier]) -> Verdict:
+    """A fork proof that holds passes: its log has signed two histories."""
+    proof = parse_fork(data)
+
+    def check() -> str:
+        fork = check_fork(proof, verifiers, _origin(verifiers))
+        return (
+            f"{fork.origin} signed two histories: {fork.first.size} entries, and {fork.second.size} "
+            "that do not begin with them"
+        )
+
+    return Verdict(subject=f"fork proof against {proof.origin}", stages=(_stage("fork", check),))
 
 
 def _open(vkey: str) -> NoteVerifier:

@@ -1,0 +1,32 @@
+"""`node run`: the service that other institutions talk to."""
+
+import asyncio
+import os
+
+import typer
+
+from heritage_cli.group import Group, command
+from heritage_cli.session import Ending, session_of
+
+app = typer.Typer()
+node = typer.Typer(cls=Group)
+app.add_typer(node, name="node", help="The service that other institutions, and any web browser, talk to.")
+
+
+@command(node, "run", "heritage node run", signs=True)
+def run(context: typer.Context) -> Ending:
+    """Serve log, witness, blocks and API, and look at the peers, until SIGTERM.
+
+    Where it listens and who may administer it stands under [node] in heritage.toml.
+    """
+    from heritage_node.run import run as run_node  # noqa: PLC0415 - aiohttp takes a quarter of a second
+
+    session = session_of(context)
+    output = session.output
+
+    def ready(host: str, port: int) -> None:
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        output.result("node", {"url": url, "pid": os.getpid()}, [f"the node answers at {url}"])
+
+    asyncio.run(run_node(session.root, session.passphrase.read, ready=ready, told=output.talk))
+    return Ending()

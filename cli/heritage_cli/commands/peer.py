@@ -1,0 +1,161 @@
+"""`peer add`, `list`, `remove`, `status`, `sync`: the other institutions."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from heritage_cli import quantities, text
+from heritage_cli.group import Group, command
+from heritage_cli.output import jsonable
+from heritage_cli.session import Ending, Session, session_of
+from heritage_ledger.errors import ExitCode, UsageError
+
+app = typer.Typer()
+peer = typer.Typer(cls=Group)
+app.add_typer(peer, name="peer", help="Other institutions: who is trusted, and what they know of us.")
+Which = Annotated[str, typer.Argument(metavar="ORIGIN|URL", help="A peer, as `heritage peer list` names it.")]
+
+
+@command(
+    peer,
+    "add",
+    "heritage peer add https://ledger.archive.example",
+    "heritage peer add https://ledger.archive.example --yes --key archive.example/ledger/1+6d1c54cf+AQ9l…",
+)
+def add(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where the institution's node answers.")],
+    *,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="VKEY", help="The log key that the institution gave you, to compare."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needs --key.")] = False,
+) -> Ending:
+    """Trust an institution: mirror its log, witness it, and ask it to witness yours.
+
+    Shown are its origin, its keys and its genesis event, as its own log proves them. Compare a log key with
+    what the institution says by another way: everything else follows from it.
+    """
+    session = session_of(context)
+    if yes and key is None:
+        raise UsageError(
+            "peer-key-missing",
+            "without a question the log's key must be given",
+            advice="add --key VKEY, as `heritage log key` of that institution prints it",
+        )
+    with session.ledger() as ledger:
+        federation = ledger.federation
+        found = federation.discover(url, vkey=key)
+        rows = [
+            ("institution", found.institution),
+            ("origin", found.origin),
+            ("url", found.url),
+            *(("log key", vkey if len(vkey) < 200 else f"{vkey[:60]}…") for vkey in found.log_keys),
+            *(("witness key", f"{vkey[:60]}…") for vkey in found.witness_keys),
+            ("genesis", found.genesis),
+        ]
+        session.output.result("peer", found, text.facts(rows))
+        if not yes:
+            _ask(session)
+        federation.peers.add(found)
+        for finding in federation.lint():
+            session.output.result("finding", finding, text.finding_lines(finding, session.output))
+    session.output.talk("next: heritage peer sync, or heritage node run, which does it by itself")
+    return Ending(fields={"origin": found.origin, "url": found.url})
+
+
+def _ask(session: Session) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "peer-not-confirmed",
+            "nobody is there to be asked",
+            advice="compare a log key with the institution's own word; then use --yes --key VKEY",
+        )
+    session.output.talk("compare a log key with what the institution says by another way than this URL")
+    typer.confirm("Trust this institution?", abort=True, err=True)
+
+
+@command(peer, "list", "heritage peer list")
+def list_peers(context: typer.Context) -> Ending:
+    """List the peers, and how far their logs are mirrored here."""
+    return _show(session_of(context), None)
+
+
+@command(peer, "status", "heritage peer status", "heritage peer status archive.example/ledger/1")
+def status(
+    context: typer.Context, which: Annotated[str | None, typer.Argument(metavar="[ORIGIN|URL]")] = None
+) -> Ending:
+    """Say how far the own log is witnessed, how far peers are mirrored, and which logs have forked."""
+    session = session_of(context)
+    with session.ledger() as ledger:
+        federation = ledger.federation
+        standing = federation.standing()
+        size = ledger.log_size()
+        said = f"{standing.size} of {size}" if standing.required else "no witness is asked for"
+        rows = [("own log", f"{size} entries"), ("witnessed", said)]
+        rows += [("cosigned by", name) for name in standing.cosigned]
+        session.output.result("standing", jsonable(standing) | {"entries": size}, text.facts(rows))
+        for finding in federation.lint():
+            session.output.result("finding", finding, text.finding_lines(finding, session.output))
+    return _show(session, which)
+
+
+def _show(session: Session, which: str | None) -> Ending:
+    forked = count = 0
+    with session.ledger() as ledger:
+        wanted = None if which is None else ledger.federation.peers.get(which)
+        for found in ledger.federation.status():
+            if wanted is not None and found.peer != wanted:
+                continue
+            count += 1
+            forked += bool(found.forks)
+            rows = [
+                ("url", found.peer.url),
+                ("mirrored", f"{found.size:,} entries"),
+                *(("FORKED", f"proof in {fork.path}") for fork in found.forks),
+            ]
+            lines = [f"{found.peer.origin}  {found.peer.institution}"]
+            session.output.result("peer", found, [*lines, *(f"  {line}" for line in text.facts(rows))])
+    session.output.talk(quantities.count(count, "peer"))
+    code = ExitCode.PROBLEMS if forked else ExitCode.OK
+    return Ending(code, {"peers": count, "forked": forked})
+
+
+@command(peer, "remove", "heritage peer remove archive.example/ledger/1")
+def remove(context: typer.Context, which: Which) -> Ending:
+    """Trust an institution no more; its mirror stays, as evidence of what it said."""
+    session = session_of(context)
+    with session.ledger() as ledger:
+        found = ledger.federation.peers.remove(which)
+    session.output.result("peer", found, [f"{found.origin} is no peer any more"])
+    return Ending(fields={"origin": found.origin})
+
+
+@command(peer, "sync", "heritage peer sync")
+def sync(context: typer.Context) -> Ending:
+    """Look at every peer once: mirror what is new, and have the own checkpoint cosigned."""
+    session = session_of(context)
+    output = session.output
+    problems = 0
+    with session.ledger() as ledger, session.progress() as progress:
+        asked = ledger.federation.collect()
+        session.clear()
+        if asked is not None:
+            word = "witnessed" if asked.is_met else "pending"
+            keys = quantities.count(len(asked.cosigned), "key")
+            output.result(
+                "cosignatures", asked, [f"own log, {asked.size} entries: {word}, cosigned by {keys}"]
+            )
+            problems += not asked.is_met
+            for finding in asked.findings:
+                output.result("finding", finding, text.finding_lines(finding, output))
+        for synced in ledger.federation.sync(progress=progress):
+            session.clear()
+            problems += bool(synced.findings)
+            line = f"{synced.origin}: {synced.size:,} entries, {synced.size - synced.old_size:,} new"
+            output.result("synced", synced, [line])
+            for finding in synced.findings:
+                output.result("finding", finding, text.finding_lines(finding, output))
+    return Ending(ExitCode.PROBLEMS if problems else ExitCode.OK, {"problems": problems})

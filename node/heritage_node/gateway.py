@@ -1,0 +1,252 @@
+"""`/ipfs/{cid}`: the IPFS trustless gateway, raw blocks and CARs of what is held here and of nothing else.
+
+Source: specs.ipfs.tech, trustless-gateway. Nothing is fetched for anyone: what is not held is 404, or 412
+where the client asked `only-if-cached`. No block is converted, and each is hashed before it leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from heritage_ledger.content.car import encode_header, encode_section
+from heritage_ledger.content.cid import format_cid, parse_cid
+from heritage_ledger.content.directory import list_directory
+from heritage_ledger.content.message import Kind
+from heritage_ledger.content.walk import block_cids, file_leaves, read_leaf, resolve
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, OperationFailed
+from heritage_node.limits import write
+from heritage_node.service import SERVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.walk import Found
+    from heritage_node.service import Service
+
+RAW: Final = "application/vnd.ipld.raw"
+CAR: Final = "application/vnd.ipld.car"
+EMPTY: Final = "bafkqaaa"
+"""The identity CID of no bytes, by which clients probe a gateway."""
+IMMUTABLE: Final = "public, max-age=29030400, immutable"
+PIECE: Final = 1 << 20
+"""Bytes of a CAR that are made in one go, in a thread."""
+_SCOPES: Final = frozenset({"block", "entity", "all"})
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/ipfs/{cid}")
+@routes.get("/ipfs/{cid}/{path:.*}")
+async def ipfs(request: web.Request) -> web.StreamResponse:
+    """A block, or a DAG as a CAR."""
+    service = request.app[SERVICE]
+    form = _form(request)
+    name, path = request.match_info["cid"], request.match_info.get("path", "").strip("/")
+    if form == "raw" and path:
+        raise web.HTTPBadRequest(reason="Raw Blocks Have No Paths")
+    if name == EMPTY and form == "raw":
+        return _raw(request, name, b"")
+    root = _parse(name)
+    try:
+        if form == "raw":
+            return _raw(request, name, await service.run(service.holdings.get, root))
+        return await _car(request, service, root, path)
+    except EvidenceMissing as error:
+        raise _absent(request) from error
+
+
+def _form(request: web.Request) -> str:
+    """Return `raw` or `car`; the query parameter wins over Accept (IPIP-523), nothing is converted."""
+    asked = request.query.get("format")
+    if asked is not None:
+        if asked not in {"raw", "car"}:
+            raise web.HTTPNotAcceptable
+        return asked
+    accept = request.headers.get("Accept", "")
+    kinds = [part.partition(";")[0].strip() for part in accept.split(",")]
+    for kind, form in ((RAW, "raw"), (CAR, "car")):
+        if kind in kinds:
+            return form
+    if not accept or "*/*" in kinds:
+        raise web.HTTPBadRequest(reason="Ask For A Raw Block Or A CAR")
+    raise web.HTTPNotAcceptable
+
+
+def _parse(name: str) -> Cid:
+    try:
+        return parse_cid(name)
+    except EvidenceInvalid as error:
+        if error.code == "cid-unsupported":
+            raise web.HTTPNotFound from error
+        raise web.HTTPBadRequest(reason="Not A CID") from error
+
+
+def _absent(request: web.Request) -> web.HTTPException:
+    if "only-if-cached" in request.headers.get("Cache-Control", ""):
+        return web.HTTPPreconditionFailed()
+    return web.HTTPNotFound()
+
+
+def _headers(request: web.Request, name: str, etag: str, kind: str, suffix: str) -> dict[str, str]:
+    return {
+        "Content-Type": kind,
+        "Content-Disposition": f'attachment; filename="{name}.{suffix}"',
+        "X-Content-Type-Options": "nosniff",
+        "ETag": etag,
+        "X-Ipfs-Path": request.path,
+        "X-Ipfs-Roots": name,
+        "Cache-Control": IMMUTABLE,
+        "Access-Control-Allow-Origin": "*",
+    }
+
+
+def _is_known(request: web.Request, etag: str) -> bool:
+    given = request.headers.get("If-None-Match", "")
+    tags = {tag.strip().removeprefix("W/") for tag in given.split(",")}
+    return "*" in tags or etag.removeprefix("W/") in tags
+
+
+def _raw(request: web.Request, name: str, block: bytes) -> web.StreamResponse:
+    etag = f'"{name}.raw"'
+    headers = _headers(request, name, etag, RAW, "bin")
+    if _is_known(request, etag):
+        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE})
+    return web.Response(body=block, headers=headers)
+
+
+async def _car(request: web.Request, service: Service, root: Cid, path: str) -> web.StreamResponse:
+    query = request.query
+    scope = query.get("dag-scope", "all")
+    if scope not in _SCOPES or query.get("car-version", "1") != "1":
+        raise web.HTTPBadRequest(reason="No Such Scope Or Version")
+    span = _span(query.get("entity-bytes"))
+    get = service.holdings.get
+    try:
+        found = await service.run(resolve, get, root, path)
+    except OperationFailed as error:
+        raise web.HTTPNotFound from error
+    words = hashlib.sha256(f"{path} {scope} {span}".encode()).hexdigest()[:16]
+    name = format_cid(root)
+    etag = f'W/"{name}.car.{words}"'
+    if _is_known(request, etag):
+        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE})
+    kind = f"{CAR}; version=1; order=dfs; dups=n"
+    headers = _headers(request, name, etag, kind, "car") | {"Accept-Ranges": "none"}
+    if request.method == "HEAD":
+        return web.Response(headers=headers)
+    return await stream(request, service, headers, lambda: _blocks(get, found, scope, span), [root])
+
+
+async def stream(
+    request: web.Request,
+    service: Service,
+    headers: dict[str, str],
+    blocks: Callable[[], Iterator[tuple[Cid, bytes]]],
+    roots: Iterable[Cid],
+) -> web.StreamResponse:
+    """Send a CAR; when a block is missing on the way the connection is cut, and the client knows."""
+    source = _pieces(blocks(), roots)
+    response = web.StreamResponse(headers=headers)
+    first = await service.run(next, source, b"")
+    await response.prepare(request)
+    piece = first
+    while piece:
+        await write(response, piece)
+        try:
+            piece = await service.run(next, source, b"")
+        except HeritageError:
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+    await response.write_eof()
+    return response
+
+
+def _pieces(blocks: Iterator[tuple[Cid, bytes]], roots: Iterable[Cid]) -> Iterator[bytes]:
+    parts = [encode_header(roots)]
+    size = 0
+    for cid, block in blocks:
+        parts.append(encode_section(cid, block))
+        size += len(block)
+        if size >= PIECE:
+            yield b"".join(parts)
+            parts, size = [], 0
+    yield b"".join(parts)
+
+
+class _Recorder:
+    """A `get` that remembers each block it gave, once, until it is taken."""
+
+    def __init__(self, get: Callable[[Cid], bytes]) -> None:
+        self._get = get
+        self._seen: set[Cid] = set()
+        self._new: list[tuple[Cid, bytes]] = []
+
+    def __call__(self, cid: Cid) -> bytes:
+        block = self._get(cid)
+        if cid not in self._seen:
+            self._seen.add(cid)
+            self._new.append((cid, block))
+        return block
+
+    def take(self) -> list[tuple[Cid, bytes]]:
+        new, self._new = self._new, []
+        return new
+
+    def missing(self, cid: Cid) -> bool:
+        return cid not in self._seen
+
+
+def _blocks(
+    get: Callable[[Cid], bytes], found: Found, scope: str, span: tuple[int, int | None] | None
+) -> Iterator[tuple[Cid, bytes]]:
+    """Yield the blocks of an answer, each once, in the order of a depth-first walk."""
+    record = _Recorder(get)
+    for cid in found.blocks:
+        record(cid)
+    yield from record.take()
+    if scope == "block":
+        record(found.cid)
+    elif found.kind is Kind.FILE and (scope == "entity" or span is not None):
+        start, stop = _bounds(span, found.size or 0)
+        for leaf in file_leaves(record, found.cid, start=start, stop=stop):
+            if leaf.data is None:
+                read_leaf(record, leaf)
+            yield from record.take()
+        record(found.cid)
+    elif scope == "entity":
+        for _ in list_directory(record, found.cid):
+            yield from record.take()
+        record(found.cid)
+    else:
+        for cid in block_cids(record, found.cid):
+            if record.missing(cid):
+                record(cid)
+            yield from record.take()
+    yield from record.take()
+
+
+def _span(text: str | None) -> tuple[int, int | None] | None:
+    """Return the first and last byte (None: the end) of `entity-bytes`; negative ones count from the end."""
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    try:
+        return int(first), None if last == "*" or not colon else int(last)
+    except ValueError as error:
+        raise web.HTTPBadRequest(reason="No Such Bytes") from error
+
+
+def _bounds(span: tuple[int, int | None] | None, size: int) -> tuple[int, int | None]:
+    if span is None:
+        return 0, None
+    first, last = span
+    start = max(0, first + size) if first < 0 else first
+    if last is None:
+        return start, None
+    stop = last + size + 1 if last < 0 else last + 1
+    return start, max(stop, start)

@@ -1,0 +1,67 @@
+"""Errors as RFC 9457 problem documents, with the stable codes of `specs/findings.md`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from heritage_ledger.errors import ExitCode, HeritageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_STATUS: Final = {
+    ExitCode.USAGE: 400,
+    ExitCode.FAILED: 409,
+    ExitCode.PROBLEMS: 422,
+    ExitCode.EVIDENCE_INVALID: 422,
+    ExitCode.EVIDENCE_MISSING: 404,
+    ExitCode.TEMPORARY: 503,
+    ExitCode.NO_HOME: 503,
+    ExitCode.LOCKED: 503,
+    ExitCode.KEY: 401,
+    ExitCode.DISK: 507,
+}
+
+
+def problem(status: int, code: str, title: str, **more: object) -> web.Response:
+    """Return a problem document."""
+    document = {
+        "type": f"https://w3id.org/heritage-ledger/findings#{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        **{name: value for name, value in more.items() if value is not None},
+    }
+    return web.json_response(document, status=status, content_type="application/problem+json")
+
+
+@web.middleware
+async def middleware(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer with a problem document whatever a handler raises; no traceback leaves the node."""
+    try:
+        return await handler(request)
+    except HeritageError as error:
+        return problem(
+            _STATUS.get(error.exit_code, 500),
+            error.code,
+            error.message,
+            detail=error.found,
+            expected=error.expected,
+            advice=error.advice,
+        )
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = (error.reason or "error").lower().replace(" ", "-")
+        found = problem(error.status, code, error.reason)
+        found.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
+        return found
+    except (ConnectionError, TimeoutError):
+        raise
+    except Exception:
+        request.app.logger.exception("a request failed")
+        return problem(500, "internal-error", "a fault of this software; its log says more")

@@ -1,0 +1,68 @@
+"""`/witness/add-checkpoint`: C2SP tlog-witness v1.0.0, and what monitors read."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+
+from aiohttp import web
+
+from heritage_ledger.errors import HeritageError
+from heritage_ledger.federation.forks import keep_fork
+from heritage_ledger.log.checkpoint import parse_checkpoint
+from heritage_ledger.log.fork import ForkProof
+from heritage_ledger.log.note import parse_note
+from heritage_ledger.log.witness import MAX_REQUEST_SIZE, SIZE_TYPE, WitnessRefusal, parse_request
+from heritage_node.limits import read_body
+from heritage_node.service import SERVICE, Service
+
+routes = web.RouteTableDef()
+
+
+@routes.post("/witness/add-checkpoint")
+async def add_checkpoint(request: web.Request) -> web.Response:
+    """Cosign a checkpoint of a peer's log, if the log only grew."""
+    service = request.app[SERVICE]
+    body = await read_body(request, MAX_REQUEST_SIZE)
+    try:
+        lines = await service.run(_add, service, body)
+    except WitnessRefusal as refusal:
+        if refusal.size is not None:
+            return web.Response(body=b"%d\n" % refusal.size, status=409, headers={"Content-Type": SIZE_TYPE})
+        return web.Response(text=f"{refusal.code}: {refusal}\n", status=refusal.status)
+    return web.Response(body=lines, headers={"Content-Type": "text/plain; charset=utf-8"})
+
+
+def _add(service: Service, body: bytes) -> bytes:
+    try:
+        return service.witness.add_checkpoint(body, time=int(time.time()))
+    except WitnessRefusal as refusal:
+        if refusal.code == "witness-root":
+            _keep_evidence(service, body)
+        raise
+
+
+def _keep_evidence(service: Service, body: bytes) -> None:
+    """Two signed trees of one size are a fork proof as they stand."""
+    second = parse_request(body).checkpoint
+    checkpoint = parse_checkpoint(parse_note(second).text)
+    first = service.witness.latest(checkpoint.origin)
+    peer = service.federation.peers.find(checkpoint.origin)
+    if first is not None and peer is not None:
+        proof = ForkProof(first, second, checkpoint.root, ())
+        try:
+            keep_fork(service.ledger.home, proof, peer.verifiers, peer.origin)
+        except HeritageError:
+            return  # the refusal stands in any case
+
+
+@routes.get("/witness/{name:[0-9a-f]{64}}/checkpoint")
+async def latest(request: web.Request) -> web.Response:
+    """The last checkpoint of a log that was cosigned here; the log is named by SHA-256 of its origin."""
+    service = request.app[SERVICE]
+    for peer in service.federation.peers:
+        if sha256(peer.origin.encode()).hexdigest() == request.match_info["name"]:
+            found = await service.run(service.witness.latest, peer.origin)
+            if found is not None:
+                return web.Response(body=found, headers={"Content-Type": "text/plain; charset=utf-8"})
+    raise web.HTTPNotFound

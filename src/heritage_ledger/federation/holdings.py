@@ -1,0 +1,88 @@
+"""Every block that this home can give out: of its own packages and of the replicas that it holds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from typing import TYPE_CHECKING, Self
+
+from heritage_ledger.content.cid import digest_of, format_cid
+from heritage_ledger.content.embedded import EmbeddedEngine
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError
+from heritage_ledger.federation.mirroring import open_mirror_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.kubo import KuboEngine
+    from heritage_ledger.federation.peers import Peers
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.index.store import Index
+
+
+class Holdings:
+    """Blocks by CID, each hashed before it leaves. Any thread may use it; to be closed."""
+
+    def __init__(self, home: Home, own: Index, peers: Peers, kubo: KuboEngine | None) -> None:
+        """Look into the own index first, then into those of the mirrors, then into Kubo."""
+        self._home = home
+        self._own = EmbeddedEngine(home.root, own)
+        self._peers = peers
+        self._kubo = kubo
+        self._held = contextlib.ExitStack()
+        self._mirrors: dict[str, EmbeddedEngine] = {}
+        self._turn = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the mirrors' indexes."""
+        self._held.close()
+
+    def get(self, cid: Cid) -> bytes:
+        """Return the block of `cid`, hashed.
+
+        Raises:
+            EvidenceMissing: it is not here (`block-missing`).
+            EvidenceInvalid: no copy of it is whole (`block-damaged`).
+        """
+        problem: HeritageError | None = None
+        for engine in self._engines():
+            try:
+                return engine.get(cid)
+            except EvidenceMissing as error:
+                problem = problem or error
+            except EvidenceInvalid as error:
+                problem = error
+        if self._kubo is not None:
+            with contextlib.suppress(HeritageError):
+                block = self._kubo.get(cid)
+                if hashlib.sha256(block).digest() == digest_of(cid):
+                    return block
+        raise problem or EvidenceMissing("block-missing", "the block is not here", path=format_cid(cid))
+
+    def has(self, cid: Cid) -> bool:
+        """Say whether the block is here whole."""
+        try:
+            self.get(cid)
+        except (EvidenceMissing, EvidenceInvalid):
+            return False
+        return True
+
+    def _engines(self) -> Iterator[EmbeddedEngine]:
+        yield self._own
+        yield from self._mirror_engines()
+
+    def _mirror_engines(self) -> list[EmbeddedEngine]:
+        with self._turn:
+            for peer in self._peers:
+                if peer.origin not in self._mirrors and self._home.mirror_of(peer.origin).index.exists():
+                    index = self._held.enter_context(open_mirror_index(self._home, peer))
+                    self._mirrors[peer.origin] = EmbeddedEngine(self._home.root, index)
+            return list(self._mirrors.values())
