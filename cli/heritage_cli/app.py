@@ -13,6 +13,7 @@ from heritage_cli.commands import (
     demo,
     deposits,
     engine,
+    federation,
     fixity,
     home,
     log,
@@ -34,7 +35,7 @@ app = typer.Typer(
     invoke_without_command=True,
     epilog="\b\nStart with:\n  $ heritage demo\n  $ heritage init --help",
 )
-for part in (home, deposits, reading, fixity, proofs, log, engine, copies, peer, node, demo):
+for part in (home, deposits, reading, fixity, proofs, log, engine, copies, peer, node, federation, demo):
     app.add_typer(part.app)
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
+from heritage_ledger.federation.federation import NOTICE
 from heritage_ledger.federation.forks import stored_forks
 from heritage_node.gateway import CAR, stream
 from heritage_node.limits import read_body
@@ -190,10 +191,10 @@ async def blocks(request: web.Request) -> web.StreamResponse:
     """The named blocks that are held here, as a CAR, to a peer that signed the request."""
     service = request.app[SERVICE]
     body = await read_body(request)
-    await service.check_peer(request, body)
+    peer = await service.check_peer(request, body)
     wanted = _wanted(body)
     headers = {"Content-Type": f"{CAR}; version=1", "Cache-Control": "no-store"}
-    return await stream(request, service, headers, lambda: _held(service, wanted), wanted[:1])
+    return await stream(request, service, headers, lambda: _held(service, peer, wanted), wanted[:1])
 
 
 def _wanted(body: bytes) -> list[Cid]:
@@ -206,12 +207,14 @@ def _wanted(body: bytes) -> list[Cid]:
         raise web.HTTPBadRequest(reason="Not A List Of Blocks") from error
 
 
-def _held(service: Service, wanted: list[Cid]) -> Iterator[tuple[Cid, bytes]]:
-    for cid in wanted:
+def _held(service: Service, peer: str, wanted: list[Cid]) -> Iterator[tuple[Cid, bytes]]:
+    for cid in dict.fromkeys(wanted):
         try:
-            yield cid, service.holdings.get(cid)
+            block = service.holdings.get(cid)
         except (EvidenceMissing, EvidenceInvalid):
             continue  # the peer sees which are not there, and asks another one
+        service.given[peer] += len(block)
+        yield cid, block
 
 
 @routes.post("/api/v1/notices")
@@ -219,9 +222,12 @@ async def notices(request: web.Request) -> web.Response:
     """Take a peer's word that there is something new to look at, or a fork proof."""
     service = request.app[SERVICE]
     body = await read_body(request)
-    await service.check_peer(request, body)
-    if request.headers.get("Heritage-Notice") == "fork":
+    peer = await service.check_peer(request, body)
+    kind = request.headers.get(NOTICE)
+    if kind == "fork":
         await service.run(service.federation.take_fork, body)
+    elif kind == "help":
+        await service.run(service.record_help, peer, body)
     service.woken.set()
     return web.json_response({"taken": True}, status=202)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heritage_ledger.federation.mirroring import Synced
+    from heritage_ledger.federation.replicas import Replicated
     from heritage_ledger.federation.witnessing import Round
 
 STOP_SECONDS: Final = 10.0
@@ -136,9 +137,11 @@ async def _rounds(service: Service, told: Callable[[str], None]) -> None:
         mark = await service.run(_mark, service.ledger.home.log / "checkpoint")
         due = loop.time() >= next_round or service.woken.is_set()
         if mark != seen or due:
-            seen = mark
+            grown = seen is not None and not due
             for line in await service.run(_collect, service):
                 told(line)
+            if grown:
+                await service.run(service.federation.announce)
             seen = await service.run(_mark, service.ledger.home.log / "checkpoint")
         if due:
             service.woken.clear()
@@ -171,6 +174,10 @@ def _sync(service: Service) -> list[str]:
     try:
         for synced in service.federation.sync():
             lines += synced_lines(synced)
+            if synced.fork is not None:
+                service.federation.spread(synced.fork)
+        for one in service.federation.replicate():
+            lines += replicated_lines(one)
     except HeritageError as error:
         lines.append(f"peers: {error.code}: {error}")
     return lines
@@ -191,6 +198,14 @@ def synced_lines(synced: Synced) -> list[str]:
     if synced.fork is not None:
         lines.append(f"{synced.origin}: FORK, proof kept as {synced.fork.path.name}")
     return lines + [f"{synced.origin}: {one.code}: {one.message}" for one in synced.findings]
+
+
+def replicated_lines(one: Replicated) -> list[str]:
+    """Say what became of a package that is pledged."""
+    name = f"{one.origin}: {one.asset} version {one.version}"
+    if not one.findings:
+        return [f"{name}: replica held, {one.fetched} bytes fetched"]
+    return [f"{name}: {finding.code}: {finding.message}" for finding in one.findings]
 
 
 def notify(state: str) -> None:

@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from aiohttp import web
 
+from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.deposit.books import witness_signers
+from heritage_ledger.errors import EvidenceInvalid, HeritageError
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.signing import Gate
 from heritage_ledger.home.keyring import open_node_keys
-from heritage_ledger.home.settings import read_secret
+from heritage_ledger.home.settings import check_origin, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +47,8 @@ class Service:
     witness: Witness = field(init=False)
     gate: Gate = field(init=False)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    given: Counter[str] = field(default_factory=Counter)
+    """Bytes of blocks that each peer was given since its last word of thanks."""
 
     @classmethod
     def of(cls, ledger: Ledger, passphrase: Callable[[], bytes] | bytes | None) -> Self:
@@ -71,6 +77,25 @@ class Service:
     def _key_of(self, origin: str) -> bytes | None:
         peer = self.federation.peers.find(origin)
         return None if peer is None else peer.public_key
+
+    def record_help(self, peer: str, body: bytes) -> None:
+        """Record that a peer repaired a package with blocks of ours; once for what it was given.
+
+        Raises:
+            EvidenceInvalid: the notice names no package (`notice-malformed`).
+        """
+        try:
+            document = json.loads(body)
+            package, source = document["package"], document["source"]
+            parse_cid(package)
+            check_origin(source)
+        except (ValueError, KeyError, TypeError, RecursionError, HeritageError) as error:
+            raise EvidenceInvalid(
+                "notice-malformed", "the notice names no package", found=repr(body[:80])
+            ) from error
+        given = self.given.pop(peer, 0)
+        if given:
+            self.federation.record_help(peer, package, source, given)
 
     async def run(self, function: Callable[..., _T], *values: Any) -> _T:
         """Call a function that waits for the disk, in a thread."""

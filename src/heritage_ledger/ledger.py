@@ -158,7 +158,8 @@ class Ledger:
     @cached_property
     def federation(self) -> Federation:
         """The peers of this institution; nothing is asked of them yet."""
-        return self._held.enter_context(Federation(self.home, self.settings))
+        made = Federation(self.home, self.settings, lambda: self.books, lambda: self.kubo, self._passphrase)
+        return self._held.enter_context(made)
 
     @property
     def copies(self) -> Copies:

@@ -1,7 +1,7 @@
 """`peer add`, `list`, `remove`, `status`, `sync`: the other institutions."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,10 @@ from heritage_cli.group import Group, command
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, Session, session_of
 from heritage_ledger.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from heritage_ledger.ledger import Ledger
+    from heritage_ledger.progress import Progress
 
 app = typer.Typer()
 peer = typer.Typer(cls=Group)
@@ -133,9 +137,25 @@ def remove(context: typer.Context, which: Which) -> Ending:
     return Ending(fields={"origin": found.origin})
 
 
-@command(peer, "sync", "heritage peer sync")
+def _replicate(session: Session, ledger: "Ledger", progress: "Progress") -> int:
+    """Fetch what is pledged; the keys are asked for only where something is."""
+    if not any(row.types[1:2] == ("Pledge",) for row in ledger.index.events()):
+        return 0
+    problems = 0
+    for one in ledger.federation.replicate(progress=progress):
+        session.clear()
+        problems += bool(one.findings)
+        said = f"{one.origin}: {one.asset} version {one.version}"
+        lines = [] if one.findings else [f"{said}: replica held, {quantities.size(one.fetched)} fetched"]
+        session.output.result("replicated", one, lines)
+        for finding in one.findings:
+            session.output.result("finding", finding, text.finding_lines(finding, session.output))
+    return problems
+
+
+@command(peer, "sync", "heritage peer sync", signs=True)
 def sync(context: typer.Context) -> Ending:
-    """Look at every peer once: mirror what is new, and have the own checkpoint cosigned."""
+    """Look at every peer once: collect cosignatures, mirror what is new, fetch what is pledged."""
     session = session_of(context)
     output = session.output
     problems = 0
@@ -158,4 +178,7 @@ def sync(context: typer.Context) -> Ending:
             output.result("synced", synced, [line])
             for finding in synced.findings:
                 output.result("finding", finding, text.finding_lines(finding, output))
+            if synced.fork is not None:
+                ledger.federation.spread(synced.fork)
+        problems += _replicate(session, ledger, progress)
     return Ending(ExitCode.PROBLEMS if problems else ExitCode.OK, {"problems": problems})

@@ -84,7 +84,7 @@ def bring_back(home: Home, kubo: KuboEngine, row: PackageRow, progress: Progress
     with staging(home) as work:
         write_stored(kubo.get, row.package_cid, work.bag, progress)
         check_address(work.bag, row.package_cid)
-        _seal(work.bag)
+        seal(work.bag)
         work.sync()
         move_folder(work.bag, folder)
         with writing(folder):
@@ -164,7 +164,8 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         progress.advance(files=1)
 
 
-def _seal(bag: Path) -> None:
+def seal(bag: Path) -> None:
+    """Make every file and folder of a bag read-only."""
     for folder, folders, names in os.walk(os.fsencode(bag)):
         with writing(bag):
             for name in names:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from heritage_ledger.content.cid import format_cid
+from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import HeritageError
+from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
+from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.federation.client import Client, answer_error
 from heritage_ledger.federation.forks import keep_fork, stored_forks
-from heritage_ledger.federation.mirroring import mirror_of, sync_mirror
+from heritage_ledger.federation.holdings import Holdings
+from heritage_ledger.federation.mirroring import mirror_of, open_mirror_index, sync_mirror
 from heritage_ledger.federation.peers import Peers, check_key, discover
+from heritage_ledger.federation.repair import Repair, record_recovery
+from heritage_ledger.federation.replicas import Replicator, pledge, pledges
+from heritage_ledger.federation.signing import Request, sign_request
+from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.witnessing import Witnesses, standing
 from heritage_ledger.fixity.home import log_verifiers
+from heritage_ledger.home.keyring import open_node_keys
+from heritage_ledger.home.release import is_released
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.fork import MAX_FORK_SIZE, parse_fork
 from heritage_ledger.log.policy import NONE, lint_policy
@@ -23,19 +35,28 @@ from heritage_ledger.log.witness import Witness
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from heritage_ledger.content.kubo import KuboEngine
+    from heritage_ledger.deposit.books import Books
     from heritage_ledger.errors import Finding
     from heritage_ledger.federation.forks import StoredFork
     from heritage_ledger.federation.mirroring import Synced
     from heritage_ledger.federation.peers import Peer
+    from heritage_ledger.federation.repair import Repaired
+    from heritage_ledger.federation.replicas import Pledge, Replicated
     from heritage_ledger.federation.witnessing import Round, Standing
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.settings import Settings
     from heritage_ledger.home.state import StateStore
+    from heritage_ledger.identity.keys import Ed25519Signer
+    from heritage_ledger.index.rows import PackageRow
+    from heritage_ledger.index.store import Index
     from heritage_ledger.log.note import NoteSigner, NoteVerifier
     from heritage_ledger.progress import Progress
 
+NOTICE = "Heritage-Notice"
+"""The header that says what a notice is about: `checkpoint`, `fork` or `help`."""
 MAX_FORKS = 64
 """Fork proofs that are taken from one peer in one round."""
 
@@ -52,10 +73,21 @@ class PeerStatus:
 class Federation:
     """The peers of one home. A context, or to be closed; any thread may use it, one `sync` at a time."""
 
-    def __init__(self, home: Home, settings: Settings) -> None:
-        """Nothing is opened yet."""
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        books: Callable[[], Books],
+        kubo: Callable[[], KuboEngine | None],
+        passphrase: Callable[[], bytes] | bytes | None,
+    ) -> None:
+        """Nothing is opened yet; `books` and `passphrase` are asked for only to sign."""
         self.home = home
         self.settings = settings
+        self._books = books
+        self._kubo = kubo
+        self._passphrase = passphrase
+        self._signing = threading.RLock()
         self.client = Client(allow_private=settings.node.allow_private)
         self._held = contextlib.ExitStack()
         self._held.callback(self.client.close)
@@ -69,12 +101,22 @@ class Federation:
     def close(self) -> None:
         """Let go of connections and heads."""
         self._held.close()
-        self.__dict__.pop("state", None)
+        for name in ("state", "node_key"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def state(self) -> StateStore:
         """The heads, opened at first use."""
         return self._held.enter_context(open_state(self.home, self.settings))
+
+    @cached_property
+    def node_key(self) -> Ed25519Signer:
+        """The key that signs requests.
+
+        Raises:
+            KeyProblem: it is missing, or the passphrase wrong.
+        """
+        return open_node_keys(self.home, self._passphrase).node
 
     @property
     def log(self) -> LogFiles:
@@ -176,6 +218,118 @@ class Federation:
         for name in names[:MAX_FORKS]:
             if isinstance(name, str) and name.isascii() and "/" not in name and name not in have:
                 self.take_fork(self.client.get(f"{url}/{name}", limit=MAX_FORK_SIZE) or b"")
+
+    def announce(self) -> None:
+        """Tell every peer that there is something new here; who does not hear it looks by itself later."""
+        for peer in self.peers:
+            with contextlib.suppress(HeritageError):
+                self._notify(peer, "checkpoint", b"{}")
+
+    def spread(self, fork: StoredFork) -> None:
+        """Send a fork proof to every peer."""
+        data = fork.path.read_bytes()
+        for peer in self.peers:
+            with contextlib.suppress(HeritageError):
+                self._notify(peer, "fork", data)
+
+    def _notify(self, peer: Peer, kind: str, body: bytes) -> None:
+        url = f"{peer.url}/api/v1/notices"
+        request = Request("POST", url, body)
+        headers = sign_request(request, self.node_key, origin=self.settings.origin, audience=peer.origin)
+        self.client.ask("POST", url, body=body, headers=headers | {NOTICE: kind})
+
+    def source(self, origin: str) -> PeerBlocks:
+        """Blocks of packages of the log `origin`: asked of its own institution first, then of all others."""
+        ordered = sorted(self.peers, key=lambda peer: peer.origin != origin)
+        return PeerBlocks(self.client, ordered, self.node_key, self.settings.origin)
+
+    # holding for others
+
+    def pledge(
+        self, which: str, until: datetime, *, assets: Sequence[str] = (), max_bytes: int | None = None
+    ) -> Pledge:
+        """Promise a peer to hold replicas of its packages; recorded in the own log.
+
+        Raises:
+            EvidenceMissing: there is no such peer (`peer-unknown`).
+            UsageError: the time is over (`pledge-until`).
+        """
+        peer = self.peers.get(which)
+        if until <= datetime.now(UTC):
+            raise UsageError("pledge-until", "a pledge ends in the future", found=until.isoformat())
+        with self._signing:
+            pledge(self._books(), peer.origin, until, assets=assets, max_bytes=max_bytes)
+        return self.pledges()[peer.origin]
+
+    def pledges(self) -> dict[str, Pledge]:
+        """The latest pledge of this institution for each log."""
+        books = self._books()
+        return pledges(books.index, books.log, books.size())
+
+    def replicate(self, *, progress: Progress = SILENT) -> Iterator[Replicated]:
+        """Fetch what is pledged and not held yet, a package at a time."""
+        with self._signing:
+            books = self._books()
+            yield from Replicator(self.home, books, self.peers, books.size()).run(
+                lambda peer: self.source(peer.origin), progress=progress
+            )
+
+    # repair
+
+    def repair(self, what: str | None = None, *, progress: Progress = SILENT) -> Iterator[Repaired]:
+        """Mend the packages that are damaged, own ones and replicas, all or those of an asset or CID.
+
+        Raises:
+            EvidenceMissing: there is no such asset or package (`not-found`).
+        """
+        with self._signing:
+            books = self._books()
+            rows = list(self._packages(books.index, what))
+            if what is not None and not rows:
+                raise EvidenceMissing("not-found", "no asset or package of this name", path=what)
+            with Holdings(self.home, books.index, self.peers, self._kubo()) as holdings:
+                for origin, row in rows:
+                    folder = self.home.root / row.folder
+                    if is_released(folder) or (origin != self.settings.origin and not folder.is_dir()):
+                        continue
+                    started = books.now()
+                    work = Repair(self.home, holdings.get, self.source(origin))
+                    repaired = work.run(folder, row.package_cid, origin=origin, progress=progress)
+                    if repaired.was_damaged:
+                        record_recovery(books, repaired, started)
+                        self._thank(repaired)
+                    yield repaired
+
+    def _packages(self, own: Index, what: str | None) -> Iterator[tuple[str, PackageRow]]:
+        def named(row: PackageRow) -> bool:
+            return what is None or what in {row.asset, format_cid(row.package_cid)}
+
+        yield from ((self.settings.origin, row) for row in own.packages() if named(row))
+        for peer in self.peers:
+            if self.home.mirror_of(peer.origin).index.exists():
+                with open_mirror_index(self.home, peer) as index:
+                    yield from ((peer.origin, row) for row in list(index.packages()) if named(row))
+
+    def _thank(self, repaired: Repaired) -> None:
+        """Tell the helpers what their blocks were for, so that they record it too."""
+        body = json.dumps({"package": repaired.package_cid, "source": repaired.origin}).encode()
+        for peer in self.peers:
+            if peer.origin in repaired.helpers:
+                with contextlib.suppress(HeritageError):
+                    self._notify(peer, "help", body)
+
+    def record_help(self, recipient: str, package: str, source: str, given: int) -> None:
+        """Record that blocks of a package were given to a peer for its repair."""
+        with self._signing:
+            books = self._books()
+            body = dissemination_body(
+                frame(books, books.now()),
+                package_cid=package,
+                source=source,
+                recipient=recipient,
+                byte_count=given,
+            )
+            record_statement(books, body)
 
     def take_fork(self, data: bytes) -> StoredFork | None:
         """Check a fork proof that somebody sent, and keep it; None when it is about a log unknown here.

@@ -1,0 +1,107 @@
+"""`pledge`, `repair`: what institutions do for each other's packages."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from heritage_cli import quantities, text
+from heritage_cli.group import command
+from heritage_cli.session import Ending, session_of
+from heritage_ledger.errors import ExitCode, UsageError
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    "pledge",
+    "heritage pledge archive.example/ledger/1 --until 2036-12-31",
+    "heritage pledge archive.example/ledger/1 --until 2036-12-31 --max-bytes 500000000000",
+    signs=True,
+)
+def pledge(
+    context: typer.Context,
+    which: Annotated[str, typer.Argument(metavar="PEER", help="Whose packages: an origin or URL of a peer.")],
+    *,
+    until: Annotated[str, typer.Option(metavar="DATE", help="The last day, as 2036-12-31, in UTC.")],
+    assets: Annotated[
+        list[str] | None, typer.Option("--assets", metavar="URI", help="Only this asset. Repeatable.")
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", min=0, help="At most so many bytes of payload.")
+    ] = None,
+) -> Ending:
+    """Promise to hold replicas of a peer's packages until a date; the promise goes into the own log.
+
+    A later pledge to the same peer takes the place of this one. `heritage node run` and `heritage peer sync`
+    fetch what is promised.
+    """
+    session = session_of(context)
+    with session.ledger() as ledger:
+        made = ledger.federation.pledge(which, _day(until), assets=assets or (), max_bytes=max_bytes)
+    rows = [
+        ("pledged to", made.source),
+        ("until", made.until),
+        ("assets", ", ".join(made.assets) or "all"),
+        ("at most", None if made.max_bytes is None else quantities.size(made.max_bytes)),
+        ("log entry", made.log_index),
+    ]
+    session.output.result("pledge", made, text.facts(rows))
+    session.output.talk("next: heritage peer sync fetches what is promised")
+    return Ending(fields={"source": made.source, "until": made.until, "log_index": made.log_index})
+
+
+def _day(given: str) -> datetime:
+    try:
+        day = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise UsageError(
+            "pledge-until", "this is not a date", expected="a day such as 2036-12-31", found=given[:40]
+        ) from error
+    if day.tzinfo is None:
+        day = day.replace(hour=23, minute=59, second=59) if len(given) == len("2036-12-31") else day
+        day = day.replace(tzinfo=UTC)
+    return day.astimezone(UTC)
+
+
+@command(
+    app, "repair", "heritage repair", "heritage repair https://museum.example/object/1887.12", signs=True
+)
+def repair(
+    context: typer.Context,
+    which: Annotated[
+        str | None,
+        typer.Argument(metavar="[ASSET|CID]", help="One asset or package; else all that are held."),
+    ] = None,
+) -> Ending:
+    """Mend damaged packages: fetch the damaged blocks, and only those, from peers.
+
+    Damaged files go to quarantine. What no peer can give back is named by file and byte range, and ends this
+    command with 3.
+    """
+    session = session_of(context)
+    output = session.output
+    damaged = lost = packages = fetched = 0
+    with session.ledger() as ledger, session.progress() as progress:
+        for done in ledger.federation.repair(which, progress=progress):
+            session.clear()
+            packages += 1
+            if not done.was_damaged:
+                continue
+            damaged += 1
+            lost += bool(done.findings)
+            fetched += done.fetched
+            rows = [
+                ("mended", quantities.count(len(done.files), "file")),
+                *(("", path) for path in done.files[:20]),
+                ("fetched", quantities.size(done.fetched)),
+                ("from", ", ".join(done.helpers) or None),
+                ("quarantine", done.quarantined),
+            ]
+            output.result("repaired", done, [done.package_cid, *(f"  {line}" for line in text.facts(rows))])
+            for finding in done.findings:
+                output.result("finding", finding, text.finding_lines(finding, output))
+    output.talk(f"{quantities.count(packages, 'package')}, {damaged} were damaged, {lost} still are")
+    fields = {"packages": packages, "damaged": damaged, "lost": lost, "fetched": fetched}
+    return Ending(ExitCode.PROBLEMS if lost else ExitCode.OK, fields)

@@ -1,0 +1,207 @@
+"""Making a folder hold what a CID names: what is there is compared piece by piece, the rest is fetched.
+
+A new replica and a damaged bag are the same work: the tree is read from its root CID, every file's pieces are
+hashed where they lie, and only those that are missing or changed are asked for. So a fetch that was cut off
+goes on where it was, and a flipped bit costs one block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from heritage_ledger.content.cid import RAW, codec_of, digest_of
+from heritage_ledger.content.directory import list_directory, read_node
+from heritage_ledger.content.message import Kind
+from heritage_ledger.content.walk import Leaf, file_leaves
+from heritage_ledger.errors import EvidenceInvalid
+from heritage_ledger.federation.source import BATCH_BYTES, MAX_BATCH
+from heritage_ledger.home.durable import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from heritage_ledger.content.cid import Cid
+    from heritage_ledger.progress import Progress
+
+    Get: TypeAlias = Callable[[Cid], bytes]
+    GetMany: TypeAlias = Callable[[list[Cid]], dict[Cid, bytes]]
+
+MAX_PATH: Final = 4_096
+"""Bytes of a path in a bag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`length` bytes at `offset` of the file `path`, whose block is `cid`; `data` where a node holds them."""
+
+    path: str
+    cid: Cid
+    offset: int
+    length: int
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """One file of a tree, its pieces not read yet; a folder has the cid None."""
+
+    path: str
+    cid: Cid | None
+    size: int | None
+
+
+def tree_files(get: Get, root: Cid) -> Iterator[TreeFile]:
+    """Yield every folder and file below `root`, a folder before what is in it.
+
+    Raises:
+        EvidenceInvalid: it is no tree of files (`unixfs-malformed`, `dagpb-malformed`), or a path has no
+            place on a disk (`replica-path`).
+        EvidenceMissing: nobody gives a node of it.
+    """
+    todo: list[tuple[str, Cid]] = [("", root)]
+    while todo:
+        folder, cid = todo.pop()
+        if folder:
+            yield TreeFile(folder, None, None)
+        for child in list_directory(get, cid):
+            path = _path(folder, child.name)
+            if codec_of(child.cid) == RAW:
+                yield TreeFile(path, child.cid, child.tsize)
+                continue
+            _, message = read_node(get, child.cid)
+            if message.kind is Kind.FILE:
+                yield TreeFile(path, child.cid, message.filesize)
+            else:
+                todo.append((path, child.cid))
+
+
+def pieces(get: Get, file: TreeFile) -> Iterator[Piece]:
+    """Yield the pieces of a file in order; an empty file has one empty piece."""
+    assert file.cid is not None
+    if codec_of(file.cid) == RAW and file.size is not None:
+        yield Piece(file.path, file.cid, 0, file.size)
+        return
+    leaf: Leaf
+    for leaf in file_leaves(get, file.cid):
+        yield Piece(file.path, leaf.cid, leaf.offset, leaf.length, leaf.data)
+
+
+def bad_pieces(folder: Path, get: Get, file: TreeFile) -> tuple[list[Piece], int]:
+    """Return the pieces of a file that are not whole in `folder`, and the size that the file must have."""
+    bad = []
+    size = 0
+    try:
+        descriptor = os.open(folder / file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        descriptor = None
+    try:
+        for piece in pieces(get, file):
+            size = piece.offset + piece.length
+            if descriptor is None or not _is_whole(descriptor, piece):
+                bad.append(piece)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    return bad, size
+
+
+def _is_whole(descriptor: int, piece: Piece) -> bool:
+    try:
+        data = os.pread(descriptor, piece.length, piece.offset)
+    except OSError:
+        return False
+    if piece.data is not None:
+        return data == piece.data
+    return len(data) == piece.length and hashlib.sha256(data).digest() == digest_of(piece.cid)
+
+
+def fetch(
+    wanted: Iterable[Piece], get_many: GetMany, write: Callable[[Piece, bytes], None], progress: Progress
+) -> list[Piece]:
+    """Fetch pieces in batches and hand each to `write`; return those that nobody gave."""
+    missing: list[Piece] = []
+    batch: list[Piece] = []
+    size = 0
+
+    def flush() -> None:
+        found = get_many([piece.cid for piece in batch if piece.data is None])
+        for piece in batch:
+            data = piece.data if piece.data is not None else found.get(piece.cid)
+            if data is None or len(data) != piece.length:
+                missing.append(piece)
+                continue
+            write(piece, data)
+            progress.advance(size=len(data))
+        batch.clear()
+
+    for piece in wanted:
+        batch.append(piece)
+        size += piece.length
+        if size >= BATCH_BYTES or len(batch) >= MAX_BATCH:
+            flush()
+            size = 0
+    if batch:
+        flush()
+    return missing
+
+
+class Writer:
+    """Writes pieces into files below a folder; one file is open at a time. A context."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write below `folder`, which exists."""
+        self._folder = folder
+        self._path: str | None = None
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __call__(self, piece: Piece, data: bytes) -> None:
+        """Write one piece into its place; folders are made as they are needed.
+
+        Raises:
+            DiskProblem: the disk is full or failing.
+        """
+        with writing(self._folder / piece.path):
+            if piece.path != self._path:
+                self._close()
+                place = self._folder / piece.path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._descriptor = os.open(place, flags, 0o600)
+                self._path = piece.path
+            view = memoryview(data)
+            offset = piece.offset
+            while view:
+                written = os.pwrite(self._descriptor, view, offset)
+                offset, view = offset + written, view[written:]
+
+    def _close(self) -> None:
+        if self._path is not None:
+            os.close(self._descriptor)
+            self._path = None
+
+
+def _path(folder: str, name: bytes) -> str:
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        text = ""
+    path = f"{folder}/{text}" if folder else text
+    if not text or text in {".", ".."} or "/" in text or "\0" in text or len(path.encode()) > MAX_PATH:
+        raise EvidenceInvalid(
+            "replica-path",
+            "the tree has a name that has no place on a disk",
+            found=repr(name[:80]),
+            advice="the package was not made by this software; nothing of it was kept",
+        )
+    return path

@@ -1,0 +1,256 @@
+"""Repair: damaged blocks from peers, nothing else (`specs/federation.md`, "Repair").
+
+The tree that the signed event names is compared with the bag, piece by piece. A damaged file is written anew
+aside, from its good pieces and the fetched ones, checked, put on the disk, and takes the damaged one's name;
+that one goes to quarantine, for whoever wants to know what happened to it. What nobody can give back is named
+by file and byte range. A `recovery` event says what was done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from heritage_ledger.content.cid import format_cid
+from heritage_ledger.deposit.statement import frame, record_statement
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
+from heritage_ledger.events.bodies import FileFailure, recovery_body
+from heritage_ledger.federation.assembly import Writer, bad_pieces, fetch, pieces, tree_files
+from heritage_ledger.federation.source import first_of
+from heritage_ledger.home.durable import (
+    SEALED_FILE,
+    SEALED_FOLDER,
+    sync_descriptor,
+    sync_folder,
+    writing,
+)
+from heritage_ledger.progress import SILENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from heritage_ledger.content.cid import Cid
+    from heritage_ledger.deposit.books import Books
+    from heritage_ledger.federation.assembly import Piece, TreeFile
+    from heritage_ledger.federation.source import PeerBlocks
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.progress import Progress
+
+_WRITABLE: Final = 0o700
+_COPY: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair of one package did. `files` were made whole; `findings` name what nobody gave back.
+
+    `fetched` counts bytes that came over the network; `helpers` are the logs of those who gave them;
+    `quarantined` is the folder that holds the damaged files, None where nothing was damaged.
+    """
+
+    origin: str
+    package_cid: str
+    files: tuple[str, ...]
+    fetched: int
+    helpers: tuple[str, ...]
+    quarantined: Path | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def was_damaged(self) -> bool:
+        """Say whether anything had to be done."""
+        return bool(self.files or self.findings or self.quarantined)
+
+
+class Repair:
+    """Repairs packages of one home, own ones and replicas."""
+
+    def __init__(self, home: Home, local: Callable[[Cid], bytes], source: PeerBlocks) -> None:
+        """`local` gives blocks that are here and whole; `source` asks peers for the others."""
+        self._home = home
+        self._local = local
+        self._source = source
+        self._get = first_of(local, source.get)
+
+    def run(self, folder: Path, cid: Cid, *, origin: str, progress: Progress = SILENT) -> Repaired:
+        """Compare the bag in `folder` with `cid`, and mend what is not whole.
+
+        Raises:
+            DiskProblem: the disk is full or failing; every file is as it was, or whole.
+        """
+        progress.begin("repair")
+        name = format_cid(cid)
+        aside = self._home.quarantine / f"repair-{name[-16:]}-{secrets.token_hex(4)}"
+        mended: list[str] = []
+        findings: list[Finding] = []
+        expected: set[str] = set()
+        try:
+            for file in tree_files(self._get, cid):
+                expected.add(file.path)
+                if file.cid is None:
+                    continue
+                lost = self._mend(folder, file, aside, progress)
+                if lost is None:
+                    continue
+                findings += lost
+                if not lost:
+                    mended.append(file.path)
+        except (EvidenceMissing, EvidenceInvalid) as error:
+            findings.append(
+                Finding(
+                    "repair-no-source",
+                    "nobody gives the folders of the package, so its files cannot be compared",
+                    error.path or name,
+                    found=error.message,
+                    advice="see with `heritage peer status` which peers can be reached",
+                )
+            )
+        else:
+            self._set_aside_strangers(folder, expected, aside)
+        findings += self._source.findings if findings else []
+        return Repaired(
+            origin,
+            name,
+            tuple(mended),
+            self._source.given.total(),
+            tuple(sorted(self._source.given)),
+            aside if aside.is_dir() else None,
+            tuple(findings),
+        )
+
+    def _mend(self, folder: Path, file: TreeFile, aside: Path, progress: Progress) -> list[Finding] | None:
+        """Make one file whole; return None if it was, or the ranges that nobody gave."""
+        bad, size = bad_pieces(folder, self._get, file)
+        place = folder / file.path
+        found = place.lstat().st_size if place.is_file() and not place.is_symlink() else None
+        progress.advance(files=1, size=size)
+        if not bad and found == size:
+            return None
+        temporary = place.with_name(f".{secrets.token_hex(8)}.repair")
+        with _opened(place.parent, folder):
+            try:
+                missing = self._write_aside(place, temporary, file, bad, size)
+                if missing:
+                    return [_lost(piece) for piece in missing]
+                if found is not None:
+                    _quarantine(place, aside / file.path)
+                with writing(place):
+                    temporary.chmod(SEALED_FILE)
+                    temporary.replace(place)
+                sync_folder(place.parent)
+            finally:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+        return []
+
+    def _write_aside(
+        self, place: Path, temporary: Path, file: TreeFile, bad: list[Piece], size: int
+    ) -> list[Piece]:
+        """Write the whole file under another name; return the pieces that nobody gave."""
+        wrong = {piece.offset for piece in bad}
+        with writing(temporary):
+            temporary.touch(mode=0o600)
+        renamed = [_renamed(piece, temporary.name) for piece in bad]
+        with Writer(temporary.parent) as write:
+            missing = fetch(renamed, self._get_many, write, SILENT)
+            if missing:
+                return [_renamed(piece, file.path) for piece in missing]
+            if place.is_file():
+                with writing(place), place.open("rb") as old:
+                    for piece in pieces(self._get, file):
+                        if piece.offset not in wrong:
+                            old.seek(piece.offset)
+                            write(_renamed(piece, temporary.name), old.read(piece.length))
+        again, _ = bad_pieces(temporary.parent, self._get, _as(file, temporary.name))
+        if again:
+            return [_renamed(piece, file.path) for piece in again]
+        with writing(temporary):
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size)
+            sync_descriptor(descriptor, temporary)
+        finally:
+            os.close(descriptor)
+        return []
+
+    def _get_many(self, cids: list[Cid]) -> dict[Cid, bytes]:
+        """Take from elsewhere in this home what is whole there, and ask peers for the rest."""
+        found = {}
+        for cid in cids:
+            with contextlib.suppress(HeritageError):
+                found[cid] = self._local(cid)
+        return found | self._source.get_many([cid for cid in cids if cid not in found])
+
+    def _set_aside_strangers(self, folder: Path, expected: set[str], aside: Path) -> None:
+        """Move to quarantine what lies in the bag and does not belong to it."""
+        for parent, folders, names in os.walk(folder):
+            base = os.path.relpath(parent, folder)
+            for name in [*names, *(one for one in folders if os.path.islink(f"{parent}/{one}"))]:  # noqa: PTH114 - text
+                path = name if base == "." else f"{base}/{name}"
+                if path not in expected:
+                    with _opened(folder / path, folder, parent_only=True):
+                        _quarantine(folder / path, aside / path)
+
+
+def record_recovery(books: Books, repaired: Repaired, started: str) -> None:
+    """Write the `recovery` event of a repair that found damage."""
+    lost = dict.fromkeys(one.path for one in repaired.findings if one.code == "repair-lost" and one.path)
+    failures = [FileFailure(repaired.package_cid, path, ("repair-lost",)) for path in lost]
+    body = recovery_body(
+        frame(books, started),
+        package_cid=repaired.package_cid,
+        source=repaired.origin,
+        helpers=repaired.helpers,
+        file_count=len(repaired.files),
+        byte_count=repaired.fetched,
+        failures=failures,
+    )
+    record_statement(books, body)
+
+
+def _renamed(piece: Piece, path: str) -> Piece:
+    return type(piece)(path, piece.cid, piece.offset, piece.length, piece.data)
+
+
+def _as(file: TreeFile, path: str) -> TreeFile:
+    return type(file)(path, file.cid, file.size)
+
+
+def _lost(piece: Piece) -> Finding:
+    return Finding(
+        "repair-lost",
+        "nobody can give back a piece of the file",
+        piece.path,
+        expected=format_cid(piece.cid),
+        found=f"bytes {piece.offset} to {piece.offset + piece.length - 1}",
+        advice="ask other institutions, or look for a backup; the damaged file is left as it is",
+    )
+
+
+def _quarantine(place: Path, target: Path) -> None:
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        place.rename(target)
+
+
+@contextlib.contextmanager
+def _opened(place: Path, bag: Path, *, parent_only: bool = False) -> Iterator[None]:
+    """Let files of a sealed folder be replaced for the length of a block; missing folders are made."""
+    parent = place.parent if parent_only else place
+    chain = [parent, *(one for one in parent.parents if one == bag or bag in one.parents)]
+    with writing(parent):
+        for folder in reversed(chain):
+            if folder.exists():
+                folder.chmod(_WRITABLE)
+            else:
+                folder.mkdir(mode=_WRITABLE)
+    try:
+        yield
+    finally:
+        with writing(parent):
+            for folder in chain:
+                folder.chmod(SEALED_FOLDER)
