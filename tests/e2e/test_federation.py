@@ -1,0 +1,234 @@
+"""Three institutions as three real processes: witnessed, mirrored, replicated, damaged, repaired, forked."""
+
+import json
+import shutil
+import signal
+import urllib.error
+import urllib.request
+
+import pytest
+
+from heritage_testkit.nodes import Institution, federation, until
+
+pytestmark = pytest.mark.xdist_group("federation")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    with federation(tmp_path_factory.mktemp("federation"), "museum", "archive", "library") as made:
+        yield made
+
+
+def deposit(one, tmp_path, number, *, size=2_500_000):
+    folder = tmp_path / f"scan-{number}"
+    (folder / "pages").mkdir(parents=True)
+    (folder / "master.tif").write_bytes(bytes((at * 7 + number) % 251 for at in range(1000)) * (size // 1000))
+    for at in range(5):
+        (folder / "pages" / f"{at}.txt").write_text(f"page {at} of {number}")
+    (folder / "empty").write_bytes(b"")
+    return one.run("ingest", folder, "--asset", f"urn:example:{number}")[-1]
+
+
+def fetch(url, **headers):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+        return answer.status, dict(answer.headers), answer.read()
+
+
+def refused(url, data=None, **headers):
+    """Return the status with which a request is refused."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=30)
+    caught.value.close()
+    return caught.value.code
+
+
+def types(one):
+    return [line["types"][1] for line in one.run("events") if line["type"] == "event"]
+
+
+def flip(path, at):
+    path.chmod(0o600)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_deposit_is_witnessed_and_mirrored_by_all(three, tmp_path):
+    museum, archive, library = three
+    receipt = deposit(museum, tmp_path, 1)
+    until(lambda: museum.standing()["size"] > receipt["log_index"])
+    assert len(museum.standing()["cosigned"]) == 4  # two institutions with two kinds of key
+    for other in (archive, library):
+        until(lambda other=other: other.mirrored(museum) > receipt["log_index"])
+    checkpoint = (museum.home / "log" / "checkpoint").read_bytes()
+    assert checkpoint.count(b"\n\xe2\x80\x94 ") == 6
+    verdict = museum.run("verify", "--deep")[-1]
+    assert verdict["outcome"] == "ok", verdict
+    status, _, body = fetch(f"{archive.url}/mirrors/{museum.origin}/checkpoint")
+    assert status == 200
+    assert body.splitlines()[:2] == checkpoint.splitlines()[:2]
+
+
+def test_pledged_package_is_replicated_then_repairs_the_original(three, tmp_path):
+    museum, archive, _ = three
+    receipt = deposit(museum, tmp_path, 2)
+    archive.run("pledge", museum.origin, "--until", "2099-12-31", "--assets", "urn:example:2")
+    replica = archive.replica(museum, receipt["package_cid"])
+    until(lambda: "Replication" in types(archive))
+    checked = archive.run("verify", "--bag", replica)
+    cid = next(line["detail"] for line in checked if line["type"] == "stage" and line["name"] == "cid")
+    assert cid == receipt["package_cid"]
+    assert not any(path.stat().st_mode & 0o222 for path in replica.rglob("*") if path.is_file())
+
+    bag = next((museum.home / "packages").glob("urn-example-2-*/1"))
+    good = (bag / "data" / "master.tif").read_bytes()
+    flip(bag / "data" / "master.tif", 1_500_000)
+    (bag / "data" / "pages").chmod(0o700)
+    (bag / "data" / "pages" / "3.txt").unlink()
+    (bag / "data" / "pages" / "stranger.txt").write_text("not of this bag")
+    museum.run("verify", "urn:example:2", ok=(3,))
+    done = museum.run("repair", "urn:example:2")
+    repaired = next(line for line in done if line["type"] == "repaired")
+    assert sorted(repaired["files"]) == ["data/master.tif", "data/pages/3.txt"]
+    assert repaired["fetched"] <= 2 << 20  # one piece of the large file, and the small one
+    assert repaired["helpers"] == [archive.origin]
+    assert (bag / "data" / "master.tif").read_bytes() == good
+    quarantined = {path.name for path in (museum.home / "quarantine").rglob("*") if path.is_file()}
+    assert {"master.tif", "stranger.txt"} <= quarantined
+    assert museum.run("verify", "urn:example:2")[-1]["outcome"] == "ok"
+    assert types(museum)[-1] == "Recovery"
+    until(lambda: types(archive)[-1] == "Dissemination")
+    assert done[-1] | {"damaged": 1, "lost": 0} == done[-1]
+    assert museum.run("repair", "urn:example:2")[-1]["damaged"] == 0
+
+
+def test_damaged_replica_is_repaired_from_its_owner(three, tmp_path):
+    museum, _, library = three
+    receipt = deposit(museum, tmp_path, 3)
+    library.run("pledge", museum.origin, "--until", "2099-12-31", "--assets", "urn:example:3")
+    replica = library.replica(museum, receipt["package_cid"])
+    until(replica.is_dir)
+    until(lambda: "Replication" in types(library))
+    flip(replica / "manifest-sha512.txt", 10)
+    done = library.run("repair", receipt["package_cid"])
+    assert next(line for line in done if line["type"] == "repaired")["files"] == ["manifest-sha512.txt"]
+    assert library.run("verify", "--bag", replica)[-1]["outcome"] in {"ok", "evidence missing", "not checked"}
+
+
+def test_what_nobody_holds_is_named_by_file_and_range(three, tmp_path):
+    museum, *_ = three
+    deposit(museum, tmp_path, 4)
+    bag = next((museum.home / "packages").glob("urn-example-4-*/1"))
+    flip(bag / "data" / "master.tif", 2_200_000)
+    before = (bag / "data" / "master.tif").read_bytes()
+    lines = museum.run("repair", "urn:example:4", ok=(3,))
+    lost = next(line for line in lines if line["type"] == "finding" and line["code"] == "repair-lost")
+    assert (lost["path"], lost["found"]) == ("data/master.tif", "bytes 2097152 to 2499999")
+    assert (bag / "data" / "master.tif").read_bytes() == before
+    flip(bag / "data" / "master.tif", 2_200_000)
+
+
+def test_gateway_gives_what_is_held_and_nothing_else(three, tmp_path):
+    museum, *_ = three
+    receipt = deposit(museum, tmp_path, 5)
+    url = f"{museum.url}/ipfs/{receipt['package_cid']}"
+    status, headers, block = fetch(f"{url}?format=raw")
+    assert (status, headers["Content-Type"]) == (200, "application/vnd.ipld.raw")
+    assert headers["Cache-Control"].endswith("immutable")
+    _, headers, car = fetch(url, Accept="application/vnd.ipld.car")
+    assert headers["Content-Type"] == "application/vnd.ipld.car; version=1; order=dfs; dups=n"
+    assert block in car
+    assert len(car) > 2_500_000
+    _, _, part = fetch(f"{url}/data/master.tif?format=car&dag-scope=entity&entity-bytes=0:9")
+    assert (1 << 20) < len(part) < (1 << 20) + 3_000
+    _, _, empty = fetch(f"{museum.url}/ipfs/bafkqaaa?format=raw")
+    assert empty == b""
+    etag = headers["ETag"]
+    absent = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
+    for address, sent, expected in [
+        (url, {}, 400),
+        (url, {"Accept": "text/html"}, 406),
+        (f"{url}?format=dag-json", {}, 406),
+        (f"{museum.url}/ipfs/nonsense?format=raw", {}, 400),
+        (f"{museum.url}/ipfs/{absent}?format=raw", {}, 404),
+        (f"{museum.url}/ipfs/{absent}?format=raw", {"Cache-Control": "only-if-cached"}, 412),
+        (f"{url}/data/nothing?format=car", {}, 404),
+        (f"{url}?format=car", {"If-None-Match": etag}, 304),
+        (f"{url}?format=raw", {"If-None-Match": f'"{receipt["package_cid"]}.raw"'}, 304),
+        (f"{museum.url}/log/../state.db", {}, 404),
+        (f"{museum.url}/log/tile/0/000.p/999", {}, 404),
+        (f"{museum.url}/mirrors/nobody.example/ledger/1/checkpoint", {}, 404),
+    ]:
+        assert refused(address, **sent) == expected, address
+    _, _, found = fetch(f"{museum.url}/routing/v1/providers/{receipt['package_cid']}")
+    (provider,) = json.loads(found)["Providers"]
+    assert provider["Addrs"] == [f"/ip4/127.0.0.1/tcp/{museum.url.rpartition(':')[2]}/http"]
+    assert json.loads(fetch(f"{museum.url}/routing/v1/providers/{absent}")[2]) == {"Providers": []}
+
+
+def test_unsigned_requests_and_strangers_are_refused(three):
+    museum, *_ = three
+    for path in ("/api/v1/blocks", "/api/v1/notices", "/api/v1/sync"):
+        assert refused(f"{museum.url}{path}", b"{}") == 401
+
+
+def test_api_and_metrics_answer(three, tmp_path):
+    museum, archive, _ = three
+    receipt = deposit(museum, tmp_path, 6)
+    document = json.loads(fetch(f"{museum.url}/api/v1/openapi.json")[2])
+    assert document["openapi"] == "3.1.0"
+    about = json.loads(fetch(f"{museum.url}/api/v1/node")[2])
+    assert about["origin"] == museum.origin
+    package = json.loads(fetch(f"{museum.url}/api/v1/packages/{receipt['package_cid']}")[2])
+    assert package["witnessed"] in {"witnessed", "pending"}
+    event = fetch(f"{museum.url}/api/v1/events/{receipt['log_index']}")[2]
+    assert json.loads(event)["id"] == receipt["event_id"]
+    proof = tmp_path / "p.proof"
+    proof.write_bytes(fetch(f"{museum.url}/api/v1/proofs/{receipt['event_id']}")[2])
+    assert archive.run("check", proof, "--log-key", museum.key())[-1]["outcome"] == "ok"
+    page = json.loads(fetch(f"{museum.url}/api/v1/assets?limit=1")[2])["assets"]
+    following = json.loads(fetch(f"{museum.url}/api/v1/assets?limit=1&after={page[0]['asset']}")[2])["assets"]
+    assert page != following
+    assert b"heritage_log_entries" in fetch(f"{museum.url}/metrics")[2]
+    assert json.loads(fetch(f"{museum.url}/readyz")[2]) == {"status": "ready"}
+
+
+def test_killed_nodes_lose_nothing_and_come_back(three, tmp_path):
+    museum, archive, library = three
+    for number in range(10, 14):
+        archive.stop(signal.SIGKILL)
+        receipt = deposit(museum, tmp_path, number, size=1000)
+        archive.start()
+        until(lambda receipt=receipt: archive.mirrored(museum) > receipt["log_index"])
+    until(lambda: museum.standing()["size"] > receipt["log_index"])
+    for one in (museum, archive, library):
+        assert one.run("verify", "--deep")[-1]["outcome"] == "ok"
+    assert archive.stop() == 0  # SIGTERM ends a node cleanly
+    archive.start()
+
+
+def test_forked_log_is_found_proved_spread_and_frozen(three, tmp_path):
+    """The library's home is copied and both grow: one key set, two histories (Twins)."""
+    museum, archive, library = three
+    until(lambda: archive.mirrored(library) == museum.mirrored(library) == library.standing()["entries"])
+    library.stop()
+    clone = Institution(tmp_path / "clone", library.origin)
+    shutil.copytree(library.home, clone.home)
+    deposit(library, tmp_path, 20, size=1000)
+    deposit(clone, tmp_path, 21, size=1000)
+    deposit(clone, tmp_path, 22, size=1000)
+    library.start()
+    until(lambda: archive.mirrored(library) == museum.mirrored(library) == library.standing()["entries"])
+    library.stop()
+    shutil.move(library.home, tmp_path / "first-branch")
+    shutil.move(clone.home, library.home)
+    library.start()
+    for one in (archive, museum):
+        (proof,) = until(lambda one=one: list((one.home / "forks").glob("*.fork.json")))
+    assert museum.run("check", proof, "--log-key", library.key())[-1]["outcome"] == "ok"
+    museum.run("check", proof, "--log-key", museum.key(), ok=(4,))
+    assert archive.status()[-1]["exit_code"] == 3
+    before = archive.mirrored(library)
+    archive.run("peer", "sync", ok=(3,))
+    assert archive.mirrored(library) == before  # nothing more is taken of a log that forked
+    assert library.standing()["size"] < library.standing()["entries"]  # and nothing of it is cosigned
