@@ -1,0 +1,219 @@
+"""The one way out: addresses checked as they are dialled, sizes and times bounded, nothing followed."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from heritage_ledger.errors import EvidenceInvalid, HeritageError, TemporaryFailure, UsageError
+from heritage_ledger.federation import client as module
+from heritage_ledger.federation.client import Client, check_address, check_url
+
+PRIVATE = [
+    "127.0.0.1",
+    "127.8.9.10",
+    "10.0.0.1",
+    "172.16.3.4",
+    "192.168.1.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "0.0.0.0",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::1",
+    "::",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "ff02::1",
+    "2002:7f00:1::",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_no_address_of_ones_own_network(address):
+    with pytest.raises(UsageError) as caught:
+        check_address(address, allow_private=False)
+    assert caught.value.code == "peer-address"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "224.0.0.1", "169.254.169.254", "::", "ff02::1", "fe80::1"])
+def test_some_addresses_never(address):
+    with pytest.raises(UsageError):
+        check_address(address, allow_private=True)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111"])
+def test_public_addresses_may_be_dialled(address):
+    check_address(address, allow_private=False)
+
+
+@pytest.fixture
+def server():
+    """A server on loopback that says whatever a test wants, to every connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(20)
+    state = {"say": lambda _: None, "seen": 0}
+
+    def serve():
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            state["seen"] += 1
+            with sock, contextlib.suppress(OSError):
+                sock.settimeout(20)
+                sock.recv(65536)
+                state["say"](sock)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    state["url"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    yield state
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(20)
+
+
+SPELLINGS = [
+    "http://127.0.0.1:{port}/",
+    "http://localhost:{port}/",
+    "http://2130706433:{port}/",
+    "http://0x7f000001:{port}/",
+    "http://0177.0.0.1:{port}/",
+    "http://127.1:{port}/",
+    "http://0:{port}/",
+    "http://[::ffff:127.0.0.1]:{port}/",
+    "http://[::ffff:7f00:1]:{port}/",
+    "http://127.0.0.1.:{port}/",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_no_spelling_of_loopback_is_dialled(server, spelling):
+    port = server["url"].rpartition(":")[2]
+    with Client() as client, pytest.raises(HeritageError) as caught:
+        client.get(spelling.format(port=port))
+    assert caught.value.code in {"peer-address", "peer-unreachable", "peer-url"}
+    assert server["seen"] == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a.example/",
+        "file:///etc/passwd",
+        "http://",
+        "http://user@a.example/",
+        "http://a.example:0/",
+        "//a",
+        "http://a b/",
+        "http://ä.example/",
+        "http://a.example:99999/",
+        "http://[::1",
+        "",
+    ],
+)
+def test_only_plain_urls(url):
+    with pytest.raises(UsageError) as caught:
+        check_url(url)
+    assert caught.value.code == "peer-url"
+
+
+def answer(body, *headers):
+    head = "\r\n".join(["HTTP/1.1 200 OK", *headers, "Connection: close", "", ""]).encode()
+    return lambda sock: sock.sendall(head + body)
+
+
+def ask(server, **how):
+    with Client(allow_private=True) as client:
+        return client.ask("GET", f"{server['url']}/x", **how)
+
+
+def test_an_answer_comes_whole(server):
+    server["say"] = answer(b"hello", "Content-Length: 5")
+    assert ask(server).body == b"hello"
+
+
+def test_no_redirect_is_followed(server):
+    server["say"] = lambda sock: sock.sendall(
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n"
+        b"Connection: close\r\n\r\n"
+    )
+    assert ask(server).status == 302
+    assert server["seen"] == 1
+
+
+def test_an_endless_body_is_cut(server):
+    def endless(sock):
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(10_000):
+            sock.sendall(b"x" * 65536)
+
+    server["say"] = endless
+    with pytest.raises(EvidenceInvalid) as caught:
+        ask(server, limit=1 << 20)
+    assert caught.value.code == "peer-too-large"
+
+
+def test_a_compressed_body_is_never_opened(server):
+    server["say"] = answer(b"\x1f\x8b" + b"\0" * 100, "Content-Encoding: gzip", "Content-Length: 102")
+    with pytest.raises(EvidenceInvalid) as caught:
+        ask(server)
+    assert caught.value.code == "peer-answer"
+
+
+def test_a_hundred_thousand_headers_are_refused(server):
+    server["say"] = answer(b"", *(f"X-{at}: y" for at in range(100_000)))
+    with pytest.raises(TemporaryFailure) as caught:
+        ask(server)
+    assert caught.value.code == "peer-unreachable"
+
+
+def test_a_cut_body_is_no_answer(server):
+    server["say"] = answer(b"hel", "Content-Length: 5")
+    with pytest.raises(TemporaryFailure):
+        ask(server)
+
+
+def drip(sock):
+    for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000:
+        sock.sendall(bytes([byte]))
+        time.sleep(0.05)
+
+
+def test_dripping_headers_are_given_up(server, monkeypatch):
+    monkeypatch.setattr(module, "HEADER_SECONDS", 0.5)
+    server["say"] = drip
+    with pytest.raises(TemporaryFailure) as caught:
+        ask(server)
+    assert caught.value.code in {"peer-unreachable", "peer-silent"}
+
+
+def test_a_dripping_body_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(module, "HEADER_SECONDS", 1.0)
+    monkeypatch.setattr(module, "SLOWEST", 1 << 20)
+
+    def slow(sock):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        for _ in range(200):
+            sock.sendall(b"x")
+            time.sleep(0.05)
+
+    server["say"] = slow
+    with pytest.raises(TemporaryFailure) as caught:
+        ask(server, limit=1 << 20)
+    assert caught.value.code == "peer-silent"
+
+
+def test_nobody_there():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with Client(allow_private=True) as client, pytest.raises(TemporaryFailure) as caught:
+        client.get(f"http://127.0.0.1:{port}/")
+    assert caught.value.found == "Connection refused"
