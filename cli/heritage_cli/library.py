@@ -51,9 +51,15 @@ class Library:
         return verify_bag(path, progress=progress)
 
     def check_proof(
-        self, data: bytes, vkeys: Sequence[str], *, bag: Path | None, progress: Progress
+        self,
+        data: bytes,
+        vkeys: Sequence[str],
+        *,
+        bag: Path | None,
+        policy: bytes | None = None,
+        progress: Progress,
     ) -> Verdict:
         """Check a proof file, without a home."""
         from heritage_ledger.provenance.check import check_proof  # noqa: PLC0415 - lazy, see above
 
-        return check_proof(data, vkeys, bag=bag, progress=progress)
+        return check_proof(data, vkeys, bag=bag, policy=policy, progress=progress)

@@ -34,17 +34,16 @@ from heritage_ledger.fixity.packages import Recorded, verify_package
 from heritage_ledger.fixity.verdict import Verdict, judge
 from heritage_ledger.home.keyring import open_keys
 from heritage_ledger.home.layout import Home, open_home
-from heritage_ledger.home.release import is_released
 from heritage_ledger.home.settings import DEFAULT_CLASS, Settings, check_database, read_settings
 from heritage_ledger.index.resolve import event_of, package_of
-from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow
+from heritage_ledger.index.rows import PackageRow
 from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.verify import check_log
 from heritage_ledger.progress import SILENT
 from heritage_ledger.provenance.prove import prove
-from heritage_ledger.provenance.trace import EventSummary, Trace, summarise, trace
-from heritage_ledger.provenance.views import AssetSummary, FilePlace, LogKey, PackageSummary, Rebuilt, Shown
+from heritage_ledger.provenance.reader import Reader
+from heritage_ledger.provenance.views import LogKey, Rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,8 +54,11 @@ if TYPE_CHECKING:
     from heritage_ledger.errors import Finding
     from heritage_ledger.events.agents import Agent
     from heritage_ledger.fixity.verdict import Stage
+    from heritage_ledger.index.rows import PackageRow
     from heritage_ledger.index.store import Index
     from heritage_ledger.progress import Progress
+    from heritage_ledger.provenance.trace import EventSummary, Trace
+    from heritage_ledger.provenance.views import AssetSummary, PackageSummary, Shown
 
 
 class Ledger:
@@ -269,85 +271,26 @@ class Ledger:
 
     # looking up
 
+    @property
+    def reader(self) -> Reader:
+        """The own log, to look things up in; `federation.reader` is one over a mirror."""
+        return Reader(self.home, self.origin, self.index, self.evidence)
+
     def assets(self) -> Iterator[AssetSummary]:
-        """Every asset with its latest version, in the order in which they came in."""
-        for row in self.index.assets():
-            package = self.index.package(row.asset)
-            assert package is not None
-            event = self.index.event(package.log_index)
-            yield AssetSummary(
-                asset=row.asset,
-                title=row.title,
-                latest=row.latest_version,
-                package_cid=format_cid(package.package_cid),
-                log_index=package.log_index,
-                recorded="" if event is None else event.created,
-                files=package.files,
-                size=package.bytes,
-            )
+        """Every asset with its latest version; see `Reader.assets`."""
+        return self.reader.assets()
 
     def events(self, asset: str | None = None) -> Iterator[EventSummary]:
-        """The events of an asset, or all, in the order of the log.
-
-        Raises:
-            EvidenceMissing: there is no such asset (`not-found`).
-        """
-        if asset is not None and self.index.asset(asset) is None:
-            raise EvidenceMissing(
-                "not-found", "no asset of this name", path=asset, advice="run `heritage list` for the assets"
-            )
-        return (summarise(row) for row in self.index.events(asset))
+        """The events of an asset, or all; see `Reader.events`."""
+        return self.reader.events(asset)
 
     def show(self, what: str) -> Shown:
-        """What is known about an asset, package, event or file.
-
-        Raises:
-            EvidenceMissing: nothing here has this name (`not-found`).
-        """
-        found = self.index.resolve(what)
-        match found:
-            case AssetRow():
-                packages = tuple(map(self._package, self.index.packages(found.asset)))
-                return Shown("asset", packages, title=found.title)
-            case PackageRow():
-                return Shown("package", (self._package(found),))
-            case EventRow():
-                entry = self.log.read_entry(found.log_index, self.log_size())
-                return Shown("event", event=summarise(found), document=entry.decode())
-            case FileFound():
-                places = tuple(
-                    FilePlace(
-                        place.file.path,
-                        place.file.size,
-                        format_cid(place.file.cid),
-                        self._package(place.package),
-                    )
-                    for place in found.places
-                )
-                return Shown("file", files=places, more=found.more)
-
-    def _package(self, row: PackageRow) -> PackageSummary:
-        return PackageSummary(
-            asset=row.asset,
-            version=row.version,
-            package_cid=format_cid(row.package_cid),
-            payload_cid=format_cid(row.payload_cid),
-            log_index=row.log_index,
-            folder=self.home.root / row.folder,
-            bagit_version=row.bagit_version,
-            files=row.files,
-            size=row.bytes,
-            kind=row.kind,
-            released=is_released(self.home.root / row.folder),
-        )
+        """What is known about an asset, package, event or file; see `Reader.show`."""
+        return self.reader.show(what)
 
     def trace(self, what: str) -> Trace:
-        """The events and versions that an asset, package or file went through, each checked.
-
-        Raises:
-            EvidenceMissing: nothing here has this name (`not-found`).
-        """
-        return trace(self.index, self.evidence(), what)
+        """The events and versions that something went through, each checked; see `Reader.trace`."""
+        return self.reader.trace(what)
 
     # checking
 
@@ -425,8 +368,10 @@ class Ledger:
             EvidenceInvalid: the log is damaged; nothing is proved then.
         """
         log = self.log
+        witnessed = self.home.witnessed.read_bytes() if self.home.witnessed.exists() else None
+        index = event_of(self.index, what)
         return prove(
-            log, log_verifiers(self.home, self.origin, log), self.origin, event_of(self.index, what), form
+            log, log_verifiers(self.home, self.origin, log), self.origin, index, form, witnessed=witnessed
         )
 
     def export(
@@ -444,7 +389,7 @@ class Ledger:
         row = package_of(self.index, asset, version)
         progress.begin("export", files=row.files + row.tag_files, size=row.bytes)
         self.engines.export(row, Path(target), progress)
-        return self._package(row)
+        return self.reader.package(row)
 
     def checkpoint(self) -> bytes:
         """The published checkpoint: the signed size and root of the log."""

@@ -166,6 +166,41 @@ def test_gateway_gives_what_is_held_and_nothing_else(three, tmp_path):
     assert json.loads(fetch(f"{museum.url}/routing/v1/providers/{absent}")[2]) == {"Providers": []}
 
 
+def test_mirrors_are_read_as_the_own_log_and_say_whose_word_it_is(three, tmp_path):
+    museum, archive, _ = three
+    receipt = deposit(museum, tmp_path, 7)
+    until(lambda: archive.mirrored(museum) > receipt["log_index"])
+    shown = archive.run("show", "urn:example:7")
+    assert shown[0]["word_of"] == museum.origin
+    assert shown[0]["packages"][0]["package_cid"] == receipt["package_cid"]
+    listed = archive.run("list", "--peer", museum.origin)
+    assert "urn:example:7" in {line.get("asset") for line in listed}
+    assert "urn:example:7" not in {line.get("asset") for line in archive.run("list")}
+    steps = [line for line in archive.run("trace", "urn:example:7") if line["type"] == "step"]
+    assert [(step["signature"], step["inclusion"]) for step in steps] == [("pass", "pass")]
+    assert archive.run("events", "--peer", museum.origin)[-1]["events"] > receipt["log_index"]
+    archive.run("show", "urn:example:nowhere", ok=(5,))
+
+
+def test_witnessed_proof_convinces_a_stranger_with_the_policy(three, tmp_path):
+    museum, *_ = three
+    deposit(museum, tmp_path, 8)
+    until(lambda: museum.run("show", "urn:example:8")[0]["standing"] == "witnessed")
+    proof, policy = tmp_path / "8.proof", museum.home / "policy"
+    museum.run("prove", "urn:example:8", "-o", proof)
+    stranger = Institution(tmp_path / "nowhere", "")
+    lines = stranger.run("check", proof, "--log-key", museum.key(), "--policy", policy)
+    stages = {line["name"]: line["outcome"] for line in lines if line["type"] == "stage"}
+    assert stages["witnesses"] == "pass"
+    document = json.loads(proof.read_text())
+    own = [line for line in document["checkpoint"].split("\n") if "/witness " not in line]
+    document["checkpoint"] = "\n".join(own)
+    proof.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    lines = stranger.run("check", proof, "--log-key", museum.key(), "--policy", policy, ok=(4,))
+    assert "witness-quorum" in {line.get("code") for line in lines}
+    assert stranger.run("check", proof, "--log-key", museum.key())[-1]["outcome"] == "ok"
+
+
 def test_unsigned_requests_and_strangers_are_refused(three):
     museum, *_ = three
     for path in ("/api/v1/blocks", "/api/v1/notices", "/api/v1/sync"):

@@ -72,14 +72,21 @@ def check(
         Path | None,
         typer.Option(metavar="PATH", help="A bag that the proof is to be about, every byte of it."),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A C2SP tlog-policy: so many witnesses must have cosigned."),
+    ] = None,
 ) -> Ending:
     """Check a proof, offline: no home, no network, only the file and a public key.
+
+    A fork proof is checked in the same way: it passes if the log has signed two histories.
 
     Ends with 4 if the evidence is invalid, with 5 if it does not suffice.
     """
     session = session_of(context)
     data = proofs.read(file)
     keys = proofs.read_keys(log_key)
+    rule = None if policy is None else proofs.read(policy)
     with session.progress() as progress:
-        verdict = session.library.check_proof(data, keys, bag=bag, progress=progress)
+        verdict = session.library.check_proof(data, keys, bag=bag, policy=rule, progress=progress)
         return give_verdicts(session, [verdict], failing=ExitCode.EVIDENCE_INVALID)

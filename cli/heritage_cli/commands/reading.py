@@ -1,25 +1,62 @@
 """`list`, `show`, `events`, `trace`: what the ledger holds and what happened to it."""
 
-from typing import Annotated
+import contextlib
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heritage_cli import results, text
 from heritage_cli.group import command
+from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, session_of
-from heritage_ledger.errors import ExitCode
+from heritage_ledger.errors import EvidenceMissing, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from heritage_cli.session import Session
+    from heritage_ledger.ledger import Ledger
+    from heritage_ledger.provenance.reader import Reader
 
 app = typer.Typer()
+Peer = Annotated[
+    str | None,
+    typer.Option("--peer", metavar="ORIGIN|URL", help="Look into the mirror of this institution's log."),
+]
+
+
+@contextlib.contextmanager
+def _reader(ledger: "Ledger", peer: str | None, what: str | None = None) -> "Iterator[Reader]":
+    """The log that is meant: the named peer's, else the own one, else the first mirror that knows `what`."""
+    if peer is None and what is not None:
+        try:
+            ledger.index.resolve(what)
+        except EvidenceMissing:
+            found = ledger.federation.find(what)
+            if found is None:
+                raise
+            peer = found.origin
+    if peer is None:
+        yield ledger.reader
+        return
+    with ledger.federation.reader(peer) as reader:
+        yield reader
+
+
+def _say_whose(session: "Session", ledger: "Ledger", reader: "Reader") -> None:
+    if reader.origin != ledger.origin:
+        session.output.talk(f"the word of {reader.origin}, as its mirror here has it")
 
 
 @command(app, "list", "heritage list")
-def list_(context: typer.Context) -> Ending:
+def list_(context: typer.Context, *, peer: Peer = None) -> Ending:
     """List the assets: latest version, files, size, name."""
     session = session_of(context)
     output = session.output
     number = 0
-    with session.ledger() as ledger:
-        for number, asset in enumerate(ledger.assets(), 1):  # noqa: B007 - counted for the verdict
+    with session.ledger() as ledger, _reader(ledger, peer) as reader:
+        _say_whose(session, ledger, reader)
+        for number, asset in enumerate(reader.assets(), 1):  # noqa: B007 - counted for the verdict
             output.result("asset", asset, text.asset_lines(asset, output))
     if not number:
         output.talk("Nothing is kept here yet. next: heritage ingest FOLDER --title TITLE")
@@ -36,13 +73,24 @@ def list_(context: typer.Context) -> Ending:
 def show(
     context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="ASSET|CID|PATH", help="A name, an address or a path.")],
+    *,
+    peer: Peer = None,
 ) -> Ending:
     """Show one asset, package, file or event."""
     session = session_of(context)
-    with session.ledger() as ledger:
-        shown = ledger.show(what)
-    session.output.result(shown.kind, shown, text.shown_lines(shown))
-    return Ending(fields={"kind": shown.kind})
+    with session.ledger() as ledger, _reader(ledger, peer, what) as reader:
+        shown = reader.show(what)
+        standing = ledger.federation.standing()
+        own = reader.origin == ledger.origin
+    lines = list(text.shown_lines(shown))
+    more: dict[str, str] = {}
+    if not own:
+        more = {"word_of": reader.origin}
+    elif standing.required and (index := shown.log_index) is not None:
+        more = {"standing": standing.says(index)}
+    lines += text.facts((name.replace("_", " "), value) for name, value in more.items())
+    session.output.result(shown.kind, jsonable(shown) | more, lines)
+    return Ending(fields={"kind": shown.kind, **more})
 
 
 @command(app, "events", "heritage events", "heritage events https://museum.example/object/1887.12")
@@ -51,13 +99,16 @@ def events(
     asset: Annotated[
         str | None, typer.Argument(metavar="ASSET", help="Only events about this asset.")
     ] = None,
+    *,
+    peer: Peer = None,
 ) -> Ending:
     """List the events of the log, oldest first."""
     session = session_of(context)
     output = session.output
     number = 0
-    with session.ledger() as ledger:
-        for number, event in enumerate(ledger.events(asset), 1):  # noqa: B007 - counted for the verdict
+    with session.ledger() as ledger, _reader(ledger, peer, asset) as reader:
+        _say_whose(session, ledger, reader)
+        for number, event in enumerate(reader.events(asset), 1):  # noqa: B007 - counted for the verdict
             output.result("event", event, text.event_lines(event, output))
     return Ending(fields={"events": number})
 
@@ -71,13 +122,16 @@ def events(
 def trace(
     context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="ASSET|CID|FILE", help="What to follow.")],
+    *,
+    peer: Peer = None,
 ) -> Ending:
     """Follow an asset, a package or one file through its events, each with its evidence checked."""
     session = session_of(context)
     output = session.output
     tally = results.Tally()
-    with session.ledger() as ledger:
-        traced = ledger.trace(what)
+    with session.ledger() as ledger, _reader(ledger, peer, what) as reader:
+        _say_whose(session, ledger, reader)
+        traced = reader.trace(what)
     for step in traced.steps:
         tally.add(results.worst(step.signature, step.inclusion), step.findings)
         output.result("step", step, text.step_lines(step, output))

@@ -18,7 +18,12 @@ from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.federation.client import Client, answer_error
 from heritage_ledger.federation.forks import keep_fork, stored_forks
 from heritage_ledger.federation.holdings import Holdings
-from heritage_ledger.federation.mirroring import mirror_of, open_mirror_index, sync_mirror
+from heritage_ledger.federation.mirroring import (
+    mirror_evidence,
+    mirror_of,
+    open_mirror_index,
+    sync_mirror,
+)
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.repair import Repair, record_recovery
 from heritage_ledger.federation.replicas import Replicator, pledge, pledges
@@ -28,11 +33,13 @@ from heritage_ledger.federation.witnessing import Witnesses, standing
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.release import is_released
+from heritage_ledger.index.store import Index
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.fork import MAX_FORK_SIZE, parse_fork
 from heritage_ledger.log.policy import NONE, lint_policy
 from heritage_ledger.log.witness import Witness
 from heritage_ledger.progress import SILENT
+from heritage_ledger.provenance.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +58,6 @@ if TYPE_CHECKING:
     from heritage_ledger.home.state import StateStore
     from heritage_ledger.identity.keys import Ed25519Signer
     from heritage_ledger.index.rows import PackageRow
-    from heritage_ledger.index.store import Index
     from heritage_ledger.log.note import NoteSigner, NoteVerifier
     from heritage_ledger.progress import Progress
 
@@ -184,6 +190,26 @@ class Federation:
             if witness.vkey in peer.witness_keys
         }
         return tuple(lint_policy(self.peers.policy(), operators, own=self.settings.origin))
+
+    @contextlib.contextmanager
+    def reader(self, which: str) -> Iterator[Reader]:
+        """The mirror of a peer's log, to look things up in; what it says is that institution's word.
+
+        Raises:
+            EvidenceMissing: there is no such peer (`peer-unknown`), or no mirror yet (`index-missing`).
+        """
+        peer = self.peers.get(which)
+        place = self.home.mirror_of(peer.origin)
+        with Index.open(place.index, origin=peer.origin, make=False) as index:
+            yield Reader(place, peer.origin, index, lambda: mirror_evidence(self.home, peer))
+
+    def find(self, what: str) -> Peer | None:
+        """Return a peer in whose mirror something has this name; None where there is none."""
+        for peer in self.peers:
+            with contextlib.suppress(EvidenceMissing), self.reader(peer.origin) as reader:
+                reader.index.resolve(what)
+                return peer
+        return None
 
     def status(self) -> Iterator[PeerStatus]:
         """What is known of each peer, without asking it."""

@@ -18,6 +18,8 @@ from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_c
 from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.cosignature import open_vkey
 from heritage_ledger.log.fork import check_fork, is_fork, parse_fork
+from heritage_ledger.log.note import open_note
+from heritage_ledger.log.policy import parse_policy
 from heritage_ledger.log.proof import TlogProof, check_tlog_proof
 from heritage_ledger.progress import SILENT
 from heritage_ledger.provenance.proof import ProofFile, parse_proof
@@ -31,13 +33,19 @@ if TYPE_CHECKING:
 
 
 def check_proof(
-    data: bytes, vkeys: Sequence[str], *, bag: Path | None = None, progress: Progress = SILENT
+    data: bytes,
+    vkeys: Sequence[str],
+    *,
+    bag: Path | None = None,
+    policy: bytes | None = None,
+    progress: Progress = SILENT,
 ) -> Verdict:
     """Check the proof file `data` for someone who holds the verifier keys `vkeys` of the institution's log.
 
     A fork proof is checked too: it passes when the log has signed two histories.
 
-    Every given key must have signed. Without `bag` nothing is said about any bytes but the event's own.
+    Every given key must have signed. Without `bag` nothing is said about any bytes but the event's own. With
+    `policy` (C2SP tlog-policy) enough witnesses must have cosigned the checkpoint too.
 
     Raises:
         UsageError: no key was given, or one cannot be read.
@@ -56,6 +64,8 @@ def check_proof(
         _stage("inclusion", lambda: _check_inclusion(proof, verifiers)),
         _stage("event", lambda: _check_event(proof, vkeys, subject)),
     ]
+    if policy is not None:
+        stages.insert(1, _stage("witnesses", lambda: _check_witnesses(proof, verifiers, policy)))
     event = subject[0] if subject else None
     stages += _bag_stages(event, bag, progress)
     return Verdict(
@@ -112,6 +122,20 @@ def _check_checkpoint(proof: ProofFile, verifiers: Sequence[NoteVerifier]) -> st
         open_checkpoint(proof.checkpoint, [verifier], _origin(verifiers))
     checkpoint, _ = open_checkpoint(proof.checkpoint, verifiers, _origin(verifiers))
     return f"{checkpoint.origin}, size {checkpoint.size}, signed by {len(verifiers)} given key(s)"
+
+
+def _check_witnesses(proof: ProofFile, verifiers: Sequence[NoteVerifier], policy: bytes) -> str:
+    rule = parse_policy(policy)
+    cosigned = rule.cosigned(open_note(proof.checkpoint, [*verifiers, *rule.verifiers]))
+    if not rule.is_met(cosigned):
+        raise EvidenceInvalid(
+            "witness-quorum",
+            "too few witnesses of the policy have cosigned the checkpoint",
+            expected=f"the quorum {rule.quorum}",
+            found=", ".join(sorted(cosigned)) or "none of its witnesses",
+            advice="ask for a newer proof: witnesses may have been away when this one was made",
+        )
+    return f"cosigned by {', '.join(sorted(cosigned))}"
 
 
 def _check_inclusion(proof: ProofFile, verifiers: Sequence[NoteVerifier]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from heritage_ledger.errors import EvidenceMissing, UsageError
 from heritage_ledger.events.context import context_bytes
+from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.provenance.proof import ProofFile, ProvedEntry, format_proof, tlog_proof
 
 if TYPE_CHECKING:
@@ -15,8 +16,18 @@ if TYPE_CHECKING:
     from heritage_ledger.log.note import NoteVerifier
 
 
-def prove(log: LogFiles, verifiers: Sequence[NoteVerifier], origin: str, index: int, form: str) -> bytes:
+def prove(
+    log: LogFiles,
+    verifiers: Sequence[NoteVerifier],
+    origin: str,
+    index: int,
+    form: str,
+    *,
+    witnessed: bytes | None = None,
+) -> bytes:
     """Return the proof of the entry at `index`, as `heritage` (all the evidence) or `tlog-proof` (C2SP).
+
+    `witnessed` is an older checkpoint with more cosignatures; it is taken where it reaches the entry.
 
     Raises:
         UsageError: there is no such form (`proof-form`).
@@ -25,7 +36,12 @@ def prove(log: LogFiles, verifiers: Sequence[NoteVerifier], origin: str, index: 
     """
     if form not in {"heritage", "tlog-proof"}:
         raise UsageError("proof-form", "no such form of proof", expected="heritage or tlog-proof", found=form)
-    checkpoint, _ = log.open_checkpoint(verifiers, origin)
+    data = log.read_checkpoint()
+    checkpoint, _ = open_checkpoint(data, verifiers, origin)
+    if witnessed is not None:
+        older, _ = open_checkpoint(witnessed, verifiers, origin)
+        if index < older.size <= checkpoint.size:
+            data, checkpoint = witnessed, older
     if index >= checkpoint.size:
         raise EvidenceMissing(
             "event-not-in-log",
@@ -41,5 +57,5 @@ def prove(log: LogFiles, verifiers: Sequence[NoteVerifier], origin: str, index: 
         )
         for number in sorted({0, index})
     )
-    proof = ProofFile(log.read_checkpoint(), context_bytes(), entries)
+    proof = ProofFile(data, context_bytes(), entries)
     return format_proof(proof) if form == "heritage" else tlog_proof(proof, proof.subject)

@@ -65,6 +65,13 @@ class Shown:
     files: tuple[FilePlace, ...] = ()
     more: bool = False
 
+    @property
+    def log_index(self) -> int | None:
+        """The log index of the event, or of the latest event about the package; None for a file."""
+        if self.event is not None:
+            return self.event.log_index
+        return self.packages[-1].log_index if self.packages else None
+
 
 @dataclass(frozen=True, slots=True)
 class LogKey:
