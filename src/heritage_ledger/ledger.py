@@ -26,6 +26,7 @@ from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
 from heritage_ledger.deposit.stores import move_databases, open_index, open_state, rebuild_index
 from heritage_ledger.errors import EvidenceMissing, HeritageError
+from heritage_ledger.federation.assurance import assured
 from heritage_ledger.federation.federation import Federation
 from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
@@ -170,7 +171,11 @@ class Ledger:
 
     @cached_property
     def books(self) -> Books:
-        """Keys, log and index opened for writing; what an interrupted process left is finished first."""
+        """Keys, log and index opened for writing; what an interrupted process left is finished first.
+
+        Where witnesses watch the log, they are asked first whether this home is the newest copy of it.
+        """
+        self._held.enter_context(assured(self.federation))
         keys = open_keys(self.home, self._passphrase)
         state = self._held.enter_context(open_state(self.home, self.settings))
         books = Books(self.home, self.settings, state, self.index, keys, software(), self.kubo)

@@ -267,3 +267,51 @@ def test_forked_log_is_found_proved_spread_and_frozen(three, tmp_path):
     archive.run("peer", "sync", ok=(3,))
     assert archive.mirrored(library) == before  # nothing more is taken of a log that forked
     assert library.standing()["size"] < library.standing()["entries"]  # and nothing of it is cosigned
+
+
+def test_lost_disk_is_restored_from_the_others_and_an_old_copy_never_forks(tmp_path):
+    with federation(tmp_path, "museum", "archive", "library") as (museum, archive, library):
+        receipts = [deposit(museum, tmp_path, 1), deposit(museum, tmp_path, 2, size=300_000)]
+        archive.run("pledge", museum.origin, "--until", "2099-12-31")
+        until(lambda: types(archive).count("Replication") == 2)
+        until(lambda: museum.standing()["size"] == 3)
+        until(lambda: library.mirrored(museum) == 3)
+        museum.stop()
+        # an old backup, which does not know of a third deposit
+        backup = tmp_path / "backup"
+        shutil.copytree(museum.home, backup)
+        museum.start()
+        third = deposit(museum, tmp_path, 3, size=1000)
+        until(lambda: museum.standing()["size"] == 4)
+        until(lambda: archive.mirrored(museum) == library.mirrored(museum) == 4)
+        until(lambda: types(archive).count("Replication") == 3)
+        museum.stop()
+
+        old = Institution(backup, museum.origin)
+        for one in (archive, library):
+            one.stop()
+        refusal = old.run("ingest", tmp_path / "scan-3", "--asset", "urn:example:4", ok=(6,))
+        assert refusal[-1]["code"] == "witnesses-silent"
+        assert old.run("list")[-1]["assets"] == 2
+        for one in (archive, library):
+            one.start()
+        fourth = old.run("ingest", tmp_path / "scan-3", "--asset", "urn:example:4")[-1]
+        assert fourth["log_index"] == third["log_index"] + 1  # the third came back before the fourth
+        shutil.rmtree(backup)
+
+        lost = museum.home
+        kept = tmp_path / "kept-elsewhere"
+        kept.mkdir()
+        for name in ("keys", "peers"):
+            shutil.copytree(lost / name, kept / name)
+        for name in ("heritage.toml", "policy"):
+            shutil.copy(lost / name, kept / name)
+        shutil.rmtree(lost)
+        restored = Institution(kept, museum.origin)
+        lines = restored.run("restore")
+        assert lines[-1] | {"size": 4, "packages": 3, "lost": 0} == lines[-1]
+        assert restored.run("verify", "--deep")[-1]["outcome"] == "ok"
+        assert {line["package_cid"] for line in restored.run("list") if line["type"] == "asset"} == {
+            receipt["package_cid"] for receipt in (*receipts, third)
+        }
+        assert restored.run("restore", ok=(2,))[-1]["code"] == "restore-not-empty"

@@ -65,6 +65,38 @@ def _day(given: str) -> datetime:
     return day.astimezone(UTC)
 
 
+@command(app, "restore", "heritage --home new restore", signs=True)
+def restore(context: typer.Context) -> Ending:
+    """Bring a lost home back from its peers: the log, the index, and every package that somebody holds.
+
+    The folder must hold heritage.toml, keys/, peers/ and policy, from the backup that is kept elsewhere.
+    """
+    from heritage_ledger.federation.restore import restore as bring_back  # noqa: PLC0415 - slow to import
+
+    session = session_of(context)
+    output = session.output
+    lost = packages = 0
+    with session.ledger() as ledger, session.progress() as progress:
+        restored = bring_back(ledger.federation)
+        ledger.close()
+        session.clear()
+        said = f"the log is back: {restored.size:,} entries of {restored.origin}"
+        output.result("restored", restored, [said])
+        for done in ledger.federation.repair(progress=progress):
+            session.clear()
+            packages += 1
+            lost += bool(done.findings)
+            files = quantities.count(len(done.files), "file")
+            output.result("repaired", done, [f"{done.package_cid}: {files} brought back"])
+            for finding in done.findings:
+                output.result("finding", finding, text.finding_lines(finding, output))
+        ledger.rebuild_index(progress=progress)
+    session.clear()
+    output.talk("next: heritage verify --deep")
+    fields = {"size": restored.size, "packages": packages, "lost": lost}
+    return Ending(ExitCode.PROBLEMS if lost else ExitCode.OK, fields)
+
+
 @command(
     app, "repair", "heritage repair", "heritage repair https://museum.example/object/1887.12", signs=True
 )

@@ -83,6 +83,8 @@ class Repair:
             DiskProblem: the disk is full or failing; every file is as it was, or whole.
         """
         progress.begin("repair")
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         name = format_cid(cid)
         aside = self._home.quarantine / f"repair-{name[-16:]}-{secrets.token_hex(4)}"
         mended: list[str] = []

@@ -102,9 +102,19 @@ class Mirror:
     """The mirror of one log. One pull at a time: the caller holds the mirror's lock."""
 
     def __init__(
-        self, folder: Path, state: StateStore, origin: str, verifiers: Sequence[NoteVerifier]
+        self,
+        folder: Path,
+        state: StateStore,
+        origin: str,
+        verifiers: Sequence[NoteVerifier],
+        *,
+        name: str | None = None,
     ) -> None:
-        """Keep the log `origin` below `folder`; one of `verifiers` must have signed its checkpoints."""
+        """Keep the log `origin` below `folder`; one of `verifiers` must have signed its checkpoints.
+
+        `name` is that of the head in `state`: the origin itself for an own log that is brought back.
+        """
+        self._name = name or mirrored_name(origin)
         self.files = LogFiles(folder)
         self.origin = origin
         self._state = state
@@ -112,7 +122,7 @@ class Mirror:
 
     def head(self) -> Head | None:
         """How far this mirror has come; None before the first pull."""
-        return self._state.head(mirrored_name(self.origin))
+        return self._state.head(self._name)
 
     def open_checkpoint(self, data: bytes) -> Checkpoint:
         """Return a checkpoint of the log, its signature checked."""
@@ -190,9 +200,9 @@ class Mirror:
             work.run(progress)
             new = Head(checkpoint.size, checkpoint.root, data)
             if head is None:
-                self._state.create_head(mirrored_name(self.origin), new)
+                self._state.create_head(self._name, new)
             else:
-                self._state.swap_head(mirrored_name(self.origin), head.size, new)
+                self._state.swap_head(self._name, head.size, new)
             _publish(disk, data)
             work.remove_partials()
         return Pulled(size, checkpoint.size, work.fetched)
