@@ -99,6 +99,11 @@ def test_pledged_package_is_replicated_then_repairs_the_original(three, tmp_path
     assert types(museum)[-1] == "Recovery"
     until(lambda: types(archive)[-1] == "Dissemination")
     assert done[-1] | {"damaged": 1, "lost": 0} == done[-1]
+    until(lambda: museum.run("copies", "urn:example:2", ok=(0, 3))[0]["copies"] == 2)
+    (held,) = (line for line in museum.run("copies", "urn:example:2") if line["type"] == "holders")
+    assert [one["origin"] for one in held["holders"]] == [archive.origin]
+    deposit(museum, tmp_path, 9, size=1000)
+    assert museum.run("copies", "urn:example:9", ok=(3,))[-1]["few"] == 1
     assert museum.run("repair", "urn:example:2")[-1]["damaged"] == 0
 
 

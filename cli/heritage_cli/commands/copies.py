@@ -1,14 +1,17 @@
 """`copies`, `replicate`: what is kept beyond this machine."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from heritage_cli import quantities, text
 from heritage_cli.group import command
 from heritage_cli.output import jsonable
-from heritage_cli.session import Ending, session_of
+from heritage_cli.session import Ending, Session, session_of
 from heritage_ledger.errors import ExitCode
+
+if TYPE_CHECKING:
+    from heritage_ledger.federation.replicas import PackageHolders
 
 app = typer.Typer()
 Asset = Annotated[str | None, typer.Argument(metavar="[ASSET|CID]", help="One asset or package; else all.")]
@@ -23,11 +26,17 @@ def copies(
         bool, typer.Option("--no-read", help="Show only what the target says; then no copy counts.")
     ] = False,
 ) -> Ending:
-    """Say which peers hold copies, and read each back: only those that were read whole are counted."""
+    """Say who holds copies: peers by their own logs, engines by reading every block of theirs back."""
     session = session_of(context)
     output = session.output
     few = packages = 0
     with session.ledger() as ledger, session.progress() as progress:
+        if any(True for _ in ledger.federation.peers):
+            for held in ledger.federation.copies(ledger.index, asset):
+                few += _give_holders(session, held)
+                packages += 1
+            if ledger.settings.content.replication is None:
+                return _copies_end(session, packages, few)
         for found in ledger.copies.look(asset, read=not no_read, progress=progress):
             session.clear()
             packages += 1
@@ -43,9 +52,25 @@ def copies(
             if found.finding is not None and not no_read:
                 few += 1
                 output.result("finding", found.finding, text.finding_lines(found.finding, output))
-    output.talk(f"{quantities.count(packages, 'package')}, {few} with too few verified copies")
+    return _copies_end(session, packages, few)
+
+
+def _copies_end(session: Session, packages: int, few: int) -> Ending:
+    session.output.talk(f"{quantities.count(packages, 'package')}, {few} with too few verified copies")
     fields = {"packages": packages, "few": few}
     return Ending(ExitCode.PROBLEMS if few else ExitCode.OK, fields)
+
+
+def _give_holders(session: Session, held: "PackageHolders") -> bool:
+    """Give who holds a package, by the peers' own logs; say whether these are too few."""
+    heading = f"{held.asset} version {held.version}: {held.copies} of {held.wanted} copies, one here"
+    rows = [
+        (one.origin, f"verified {one.verified}, entry {one.log_index} of its log") for one in held.holders
+    ]
+    fields = jsonable(held) | {"copies": held.copies}
+    lines = [heading, *(f"  {line}" for line in text.facts(rows))]
+    session.output.result("holders", fields, lines)
+    return held.copies < held.wanted
 
 
 @command(app, "replicate", "heritage replicate", "heritage replicate https://museum.example/object/1887.12")

@@ -26,7 +26,7 @@ from heritage_ledger.federation.mirroring import (
 )
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.repair import Repair, record_recovery
-from heritage_ledger.federation.replicas import Replicator, pledge, pledges
+from heritage_ledger.federation.replicas import PackageHolders, Replicator, holders, pledge, pledges
 from heritage_ledger.federation.signing import Request, sign_request
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.witnessing import Witnesses, standing
@@ -299,6 +299,21 @@ class Federation:
             yield from Replicator(self.home, books, self.peers, books.size()).run(
                 lambda peer: self.source(peer.origin), progress=progress
             )
+
+    def copies(self, index: Index, what: str | None = None) -> Iterator[PackageHolders]:
+        """Who holds the own packages, all or those of an asset or CID, by the peers' mirrored logs.
+
+        Raises:
+            EvidenceMissing: there is no such asset or package (`not-found`).
+        """
+        known = holders(self.home, self.peers, self.settings.origin)
+        rows = [row for row in index.packages() if what in {None, row.asset, format_cid(row.package_cid)}]
+        if what is not None and not rows:
+            raise EvidenceMissing("not-found", "no asset or package of this name", path=what)
+        for row in rows:
+            cid = format_cid(row.package_cid)
+            wanted = self.settings.node.copies
+            yield PackageHolders(row.asset, row.version, cid, wanted, tuple(known.get(cid, ())))
 
     # repair
 

@@ -20,9 +20,9 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, He
 from heritage_ledger.events.bodies import pledge_body, replication_body
 from heritage_ledger.events.event import open_event
 from heritage_ledger.events.timestamps import parse_timestamp
-from heritage_ledger.events.vocabulary import PLEDGE, REPLICATION
+from heritage_ledger.events.vocabulary import PLEDGE, RECOVERY, REPLICATION
 from heritage_ledger.federation.assembly import Writer, bad_pieces, fetch, tree_files
-from heritage_ledger.federation.mirroring import open_mirror_index
+from heritage_ledger.federation.mirroring import mirror_evidence, open_mirror_index
 from heritage_ledger.fixity.bag import Claim, check_bag
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import TreeSync, move_folder, remove_tree, sync_folder, writing
@@ -122,6 +122,52 @@ def recorded_replicas(index: Index, log: LogFiles, size: int) -> set[tuple[str, 
         (document["sourceLog"], document["used"][0]["id"].removeprefix("ipfs://"))
         for _, document in _documents(index, log, size, REPLICATION)
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An institution whose own log says that it holds a verified copy, and when it last verified it."""
+
+    origin: str
+    institution: str
+    verified: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackageHolders:
+    """Who holds one package beside this home; `wanted` is how many copies the settings ask for, ours too."""
+
+    asset: str
+    version: int
+    package_cid: str
+    wanted: int
+    holders: tuple[Holder, ...]
+
+    @property
+    def copies(self) -> int:
+        """Copies that are known, the own one among them."""
+        return 1 + len(self.holders)
+
+
+def holders(home: Home, peers: Peers, origin: str) -> dict[str, list[Holder]]:
+    """By CID of the packages of `origin`: peers whose mirrored logs record a verified copy."""
+    found: dict[str, dict[str, Holder]] = {}
+    for peer in peers:
+        evidence = mirror_evidence(home, peer)
+        if evidence.checkpoint is None or not home.mirror_of(peer.origin).index.exists():
+            continue
+        with open_mirror_index(home, peer) as index:
+            for types in (REPLICATION, RECOVERY):
+                for number, document in _documents(index, evidence.log, evidence.checkpoint.size, types):
+                    if document["sourceLog"] != origin or document["outcome"] != "success":
+                        continue
+                    cid = document["used"][0]["id"].removeprefix("ipfs://")
+                    one = Holder(peer.origin, peer.institution, document["endedAt"], number)
+                    known = found.setdefault(cid, {}).get(peer.origin)
+                    if known is None or known.log_index < number:
+                        found[cid][peer.origin] = one
+    return {cid: list(by_peer.values()) for cid, by_peer in found.items()}
 
 
 def _documents(
