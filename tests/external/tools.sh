@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the real daemons that tests talk to, once, into a cache outside of the work tree:
-#   tests/external/tools.sh kubo|cluster
+#   tests/external/tools.sh kubo|cluster|witness
 # Prints the folder of the programs on stdout. Needs the Go toolchain; exit code 3 where there is none.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -20,10 +20,12 @@ build() { # name, module, programs…
     fi
     echo "building $name $version; this takes some minutes, once" >&2
     mkdir -p "$cache"
-    local made; made="$(mktemp -d "$cache/.$name.XXXXXX")"
+    made="$(mktemp -d "$cache/.$name.XXXXXX")" # not local: the trap runs when the function is over
     trap 'rm -rf "$made"' EXIT
     for program in "$@"; do
-      (cd "$here/$name" && go build -mod=readonly -trimpath -o "$made/${program##*/}" "$module/$program")
+      local package="$module/$program"
+      case "$program" in ./*) package="$program" ;; esac
+      (cd "$here/$name" && go build -mod=readonly -trimpath -o "$made/${program##*/}" "$package")
     done
     mkdir -p "$target"
     for program in "$@"; do mv -f "$made/${program##*/}" "$target/${program##*/}"; done
@@ -34,5 +36,6 @@ build() { # name, module, programs…
 case "${1:-}" in
   kubo) build kubo github.com/ipfs/kubo cmd/ipfs ;;
   cluster) build cluster github.com/ipfs-cluster/ipfs-cluster cmd/ipfs-cluster-service cmd/ipfs-cluster-ctl ;;
-  *) echo "usage: $0 kubo|cluster" >&2; exit 1 ;;
+  witness) build witness filippo.io/torchwood cmd/litewitness ./checklog ;;
+  *) echo "usage: $0 kubo|cluster|witness" >&2; exit 1 ;;
 esac

@@ -25,10 +25,12 @@ WAIT = 60.0
 
 
 def programs(name: str) -> Path:
-    """The folder with the programs of `kubo` or `cluster`; skips where they cannot be had, fails in CI."""
+    """The folder with the programs of a pinned module; skips where they cannot be had, fails in CI."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heritage-ledger"
     text = (PROJECT / "tests" / "external" / name / "go.mod").read_text(encoding="ascii")
-    version = re.findall(r"github\.com/(?:ipfs/kubo|ipfs-cluster/ipfs-cluster) (v\S+)", text)[0]
+    version = re.findall(
+        r"(?:github\.com/ipfs/kubo|github\.com/ipfs-cluster/ipfs-cluster|filippo\.io/torchwood) (v\S+)", text
+    )[0]
     folder = cache / f"{name}-{version}"
     if folder.is_dir():
         return folder
