@@ -248,7 +248,10 @@ def _cid(name: object) -> Cid:
 
 
 def _limit(request: web.Request) -> int:
-    return min(_number(request, "limit", PAGE), MAX_PAGE)
+    limit = _number(request, "limit", PAGE)
+    if limit > MAX_PAGE:
+        raise web.HTTPBadRequest(reason="Too Long A Page")
+    return limit
 
 
 def _number(request: web.Request, name: str, usual: int) -> int:
