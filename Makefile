@@ -30,6 +30,7 @@ $(VENV)/.dev: $(VENV)/.test
 
 demo: $(VENV)/.installed
 	@$(BIN)/heritage demo
+	@$(BIN)/heritage demo --federation
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow" $(T)

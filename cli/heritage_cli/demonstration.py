@@ -73,7 +73,7 @@ def demonstrate(session: Session, *, keep: bool) -> Ending:
         _run(session, folder)
     finally:
         if not keep:
-            _remove(folder)
+            remove_demo(folder)
     if keep:
         session.output.talk(f"\nEverything is left in {printable(str(folder))}")
         session.output.talk(f"next: heritage list --home {printable(str(folder / 'home'))}")
@@ -83,7 +83,7 @@ def demonstrate(session: Session, *, keep: bool) -> Ending:
 def _run(session: Session, folder: Path) -> None:
     story = Story(session)
     scans = folder / "scans"
-    _make_scans(scans)
+    make_scans(scans)
     story.step("A museum has some files", "ls scans/")
     story.told(*(f"{path.name}  {quantities.size(path.stat().st_size)}" for path in sorted(scans.iterdir())))
     with _home(story, folder) as ledger:
@@ -134,7 +134,7 @@ def _ingest_again(story: Story, ledger: Ledger, scans: Path) -> Receipt:
     story.step("One file is corrected: version 2", f"heritage ingest scans/ --asset {ASSET}")
     (scans / "transcription.txt").write_text("12 March 1887. Received: one vase, chipped at the rim.\n")
     receipt = ledger.ingest(scans, asset=ASSET, agent=AGENT)
-    _expect(receipt.version == 2, "the second ingest makes version 2")
+    expect(receipt.version == 2, "the second ingest makes version 2")
     story.told(
         f"Version 2 has its own address, {receipt.package_cid}",
         f"Unchanged files lie on the disk once: {quantities.size(receipt.shared)} are shared with version 1.",
@@ -146,7 +146,7 @@ def _verify(story: Story, ledger: Ledger) -> None:
     story.step("Everything is checked, without believing any database", "heritage verify --deep")
     verdicts = list(ledger.verify(deep=True))
     for verdict in verdicts:
-        _expect(verdict.outcome.value == "pass", f"{verdict.subject} is whole: {_bad(verdict)}")
+        expect(verdict.outcome.value == "pass", f"{verdict.subject} is whole: {_bad(verdict)}")
         about = verdict.subject if verdict.asset is None else f"version {verdict.version}"
         story.told(f"{about}: {', '.join(f'{stage.name} {stage.outcome.value}' for stage in verdict.stages)}")
 
@@ -161,9 +161,9 @@ def _damage(story: Story, folder: Path, receipt: Receipt) -> None:
     data[len(data) // 2] ^= 1
     target.write_bytes(bytes(data))
     verdict = story.session.library.verify_bag(copy, progress=SILENT)
-    _expect(verdict.outcome.value == "fail", "one flipped bit is found")
+    expect(verdict.outcome.value == "fail", "one flipped bit is found")
     named = [finding for finding in verdict.findings if finding.path == "data/page-12.png"]
-    _expect(bool(named), "the damaged file is named")
+    expect(bool(named), "the damaged file is named")
     story.told(f"FAIL: {named[0].path}: {named[0].message}")
     story.told(f"expected {named[0].expected}", f"found    {named[0].found}")
 
@@ -180,7 +180,7 @@ def _prove(story: Story, ledger: Ledger, receipt: Receipt) -> tuple[bytes, str]:
 def _trace(story: Story, ledger: Ledger) -> None:
     story.step("An auditor follows one file through the years", "heritage trace data/page-12.png")
     for step in ledger.trace("data/page-12.png").steps:
-        _expect(step.signature.value == step.inclusion.value == "pass", "each step is signed and in the log")
+        expect(step.signature.value == step.inclusion.value == "pass", "each step is signed and in the log")
         event = step.event
         story.told(
             f"log entry {event.log_index}: version {event.version}, by {event.agent}: "
@@ -202,11 +202,11 @@ def _check(story: Story, folder: Path, receipt: Receipt, proof: bytes, key: str)
     read = (elsewhere / "1887.12.proof").read_bytes()
     verdict = library.check_proof(read, [key], bag=elsewhere / "1887.12", progress=SILENT)
     (folder / "home-out-of-reach").rename(folder / "home")
-    _expect(verdict.outcome.value == "pass", f"the proof holds: {_bad(verdict)}")
+    expect(verdict.outcome.value == "pass", f"the proof holds: {_bad(verdict)}")
     for stage in verdict.stages:
         story.told(f"{stage.name} {stage.outcome.value}: {stage.detail}")
     forged = read.replace(b"Ada Example", b"Eve Example", 1)
-    _expect(forged != read and not _holds(story, forged, key), "a forged proof is refused")
+    expect(forged != read and not _holds(story, forged, key), "a forged proof is refused")
     story.told("The same file with another name written into it is refused.")
 
 
@@ -224,12 +224,13 @@ def _bad(verdict: Verdict) -> str:
     )
 
 
-def _expect(came_out: bool, promise: str) -> None:  # noqa: FBT001 - it reads as a sentence
+def expect(came_out: bool, promise: str) -> None:  # noqa: FBT001 - it reads as a sentence
+    """Raise `OperationFailed` (`demo-failed`) unless the promise came out."""
     if not came_out:
         raise OperationFailed("demo-failed", f"this did not come out as told: {promise}")
 
 
-def _make_scans(folder: Path) -> None:
+def make_scans(folder: Path) -> None:
     """Make small real files: a text and two pictures that any viewer opens."""
     folder.mkdir()
     (folder / "transcription.txt").write_text("12 March 1887. Received: one vase, chiped at the rim.\n")
@@ -265,7 +266,8 @@ def _make_writable(folder: Path) -> None:
         path.chmod(_WRITABLE)
 
 
-def _remove(folder: Path) -> None:
+def remove_demo(folder: Path) -> None:
+    """Remove a folder of the demonstration, sealed bags and all."""
     for path in (folder, *folder.rglob("*")):
         if path.is_dir() and not path.is_symlink():
             path.chmod(_WRITABLE)

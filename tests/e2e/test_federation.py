@@ -320,3 +320,10 @@ def test_lost_disk_is_restored_from_the_others_and_an_old_copy_never_forks(tmp_p
             receipt["package_cid"] for receipt in (*receipts, third)
         }
         assert restored.run("restore", ok=(2,))[-1]["code"] == "restore-not-empty"
+
+
+def test_the_demonstration_of_a_federation_comes_out_as_told(tmp_path):
+    lines = Institution(tmp_path / "unused", "").run("demo", "--federation")
+    told = [line["text"] for line in lines if line["type"] == "told"]
+    assert lines[-1]["outcome"] == "ok"
+    assert any(text.startswith("witnesses pass") for text in told)

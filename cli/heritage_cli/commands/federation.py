@@ -91,6 +91,7 @@ def restore(context: typer.Context) -> Ending:
             for finding in done.findings:
                 output.result("finding", finding, text.finding_lines(finding, output))
         ledger.rebuild_index(progress=progress)
+        ledger.federation.collect()
     session.clear()
     output.talk("next: heritage verify --deep")
     fields = {"size": restored.size, "packages": packages, "lost": lost}

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 BUNDLES_AT_ONCE: Final = 16
 """Bundles that are fetched, checked and put on the disk together: 4,096 entries, at most 256 MiB."""
+_SIGNED: Final = "\n— ".encode()
 FETCH_THREADS: Final = 4
 """Requests under way at once: enough that a distant log is not waited for entry by entry."""
 
@@ -191,6 +192,9 @@ class Mirror:
         head = self.head()
         size = 0 if head is None else head.size
         if head is not None and checkpoint.size <= size:
+            if checkpoint.size == size and data.count(_SIGNED) > head.checkpoint.count(_SIGNED):
+                head = Head(size, head.root, data)  # the same tree, cosigned by more
+                self._state.swap_head(self._name, size, head)
             self._settle(head)
             return Pulled(size, size, 0)
         with writing(self.files.folder):

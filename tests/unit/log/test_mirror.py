@@ -10,6 +10,7 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.log.fork import ForkProof, check_fork, format_fork, parse_fork
 from heritage_ledger.log.mirror import FetchedLog, ForkFound, Mirror
+from heritage_ledger.log.note import parse_note, sign_note
 from heritage_ledger.log.verify import check_log
 
 ORIGIN = "museum.example/ledger/1"
@@ -120,6 +121,16 @@ def test_withheld_file_is_named(mirror, new_log, path):
     with pytest.raises(EvidenceMissing) as caught:
         pull(mirror, log, change={path: None})
     assert caught.value.path == path
+
+
+def test_same_tree_with_more_signatures_takes_the_place_of_the_fewer(mirror, new_log, mldsa44, ed25519):
+    log = new_log(10)
+    pull(mirror, log)
+    fewer = log.files.read_checkpoint()
+    more = sign_note(parse_note(fewer).text, [ed25519, mldsa44], time=1)
+    for data in (more, fewer):
+        mirror.pull(FetchedLog(log.folder, Web(log)), data)
+        assert mirror.files.read_checkpoint() == mirror.head().checkpoint == more
 
 
 def test_stale_checkpoint_changes_nothing(mirror, new_log):
