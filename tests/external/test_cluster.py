@@ -18,7 +18,7 @@ from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.progress import SILENT
 from heritage_testkit.cluster import PASSWORD, USER, cluster
 
-pytestmark = [pytest.mark.external, pytest.mark.timeout(600), pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.external, pytest.mark.timeout(280), pytest.mark.xdist_group("cluster")]
 ORIGIN = "museum.example/ledger/1"
 LOGIN = "HERITAGE_TEST_CLUSTER"
 
@@ -81,8 +81,7 @@ def states(ledger: Ledger, asset: str, *, read: bool = True):
 
 
 def wait_for(ledger: Ledger, asset: str, held: int):
-    # one lost request for a CRDT node holds a peer for the two minutes built into Cluster
-    deadline = time.monotonic() + 280
+    deadline = time.monotonic() + 150
     while True:
         found = states(ledger, asset, read=False)
         if sum(copy.state is CopyState.HELD for copy in found.copies) == held:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WAIT = 90.0
 """Seconds until peers must know each other; their metrics take ten."""
+METRICS = ("ping", "tag:group", "freespace")
 USER, PASSWORD = "museum", "a cluster's password"
 
 
@@ -75,11 +76,10 @@ class Peer:
             CLUSTER_IPFSHTTP_NODEMULTIADDRESS=self.daemon.api,
             CLUSTER_CRDT_TRUSTEDPEERS="*",
             CLUSTER_CRDT_REBROADCASTINTERVAL="2s",
-            CLUSTER_CRDT_REPAIRINTERVAL="5s",
             CLUSTER_MONITORPINGINTERVAL="1s",
-            CLUSTER_DISK_METRICTTL="3s",
-            CLUSTER_TAGS_METRICTTL="3s",
-            CLUSTER_PINQUEUE_METRICTTL="3s",
+            CLUSTER_DISK_METRICTTL="6s",
+            CLUSTER_TAGS_METRICTTL="6s",
+            CLUSTER_PINQUEUE_METRICTTL="6s",
             CLUSTER_IPFSHTTP_CONNECTSWARMSDELAY="2s",
         )
 
@@ -123,14 +123,17 @@ class Peer:
             return [json.loads(line) for line in answer.read().splitlines() if line.strip()]
 
     def sees(self, count: int) -> bool:
-        """Whether this peer knows `count` peers and has fresh metrics of them all."""
+        """Whether this peer knows `count` peers and has all fresh metrics of them that it allocates by."""
         with contextlib.suppress(OSError):
             if len([peer for peer in self.get("/peers") if not peer.get("error")]) != count:
                 return False
-            metrics = self.get("/monitor/metrics/freespace")
-            flat = metrics[0] if metrics and isinstance(metrics[0], list) else metrics
-            return len([metric for metric in flat if metric.get("valid")]) == count
+            return all(self._fresh(name) == count for name in METRICS)
         return False
+
+    def _fresh(self, metric: str) -> int:
+        found = self.get(f"/monitor/metrics/{metric}")
+        flat = found[0] if found and isinstance(found[0], list) else found
+        return len([one for one in flat if one.get("valid")])
 
 
 @dataclass
