@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from engines import database, kubo
+from federation import catch_up, replicas, serving
 from measure import clear, table, timed
 
 HERE = Path(__file__).resolve().parent
@@ -251,6 +252,9 @@ SECTIONS = {
     "start": start,
     "kubo": kubo,
     "database": database,
+    "replicas": replicas,
+    "serving": serving,
+    "catch-up": catch_up,
     "million": million,
 }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
@@ -22,6 +24,7 @@ from heritage_ledger.home.durable import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
     from typing import TypeAlias
 
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     Get: TypeAlias = Callable[[Cid], bytes]
     GetMany: TypeAlias = Callable[[list[Cid]], dict[Cid, bytes]]
 
+AHEAD: Final = 2
+"""Batches that are on their way while one is written."""
 MAX_PATH: Final = 4_096
 """Bytes of a path in a bag."""
 
@@ -123,13 +128,13 @@ def _is_whole(descriptor: int, piece: Piece) -> bool:
 def fetch(
     wanted: Iterable[Piece], get_many: GetMany, write: Callable[[Piece, bytes], None], progress: Progress
 ) -> list[Piece]:
-    """Fetch pieces in batches and hand each to `write`; return those that nobody gave."""
-    missing: list[Piece] = []
-    batch: list[Piece] = []
-    size = 0
+    """Fetch pieces in batches and hand each to `write`, in order; return those that nobody gave.
 
-    def flush() -> None:
-        found = get_many([piece.cid for piece in batch if piece.data is None])
+    While one batch is written the next ones are on their way: `get_many` is called from threads.
+    """
+    missing: list[Piece] = []
+
+    def take(batch: list[Piece], found: dict[Cid, bytes]) -> None:
         for piece in batch:
             data = piece.data if piece.data is not None else found.get(piece.cid)
             if data is None or len(data) != piece.length:
@@ -137,17 +142,36 @@ def fetch(
                 continue
             write(piece, data)
             progress.advance(size=len(data))
-        batch.clear()
 
+    waiting: deque[tuple[list[Piece], Future[dict[Cid, bytes]]]] = deque()
+    with ThreadPoolExecutor(AHEAD, "fetch") as pool:
+        try:
+            for batch in _batches(wanted):
+                asked = [piece.cid for piece in batch if piece.data is None]
+                waiting.append((batch, pool.submit(get_many, asked)))
+                if len(waiting) > AHEAD:
+                    first, future = waiting.popleft()
+                    take(first, future.result())
+            while waiting:
+                first, future = waiting.popleft()
+                take(first, future.result())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+    return missing
+
+
+def _batches(wanted: Iterable[Piece]) -> Iterator[list[Piece]]:
+    batch: list[Piece] = []
+    size = 0
     for piece in wanted:
         batch.append(piece)
         size += piece.length
         if size >= BATCH_BYTES or len(batch) >= MAX_BATCH:
-            flush()
-            size = 0
+            yield batch
+            batch, size = [], 0
     if batch:
-        flush()
-    return missing
+        yield batch
 
 
 class Writer:
@@ -166,7 +190,7 @@ class Writer:
         self._close()
 
     def __call__(self, piece: Piece, data: bytes) -> None:
-        """Write one piece into its place; folders are made as they are needed.
+        """Write one piece into its place; its folder exists.
 
         Raises:
             DiskProblem: the disk is full or failing.
@@ -174,10 +198,8 @@ class Writer:
         with writing(self._folder / piece.path):
             if piece.path != self._path:
                 self._close()
-                place = self._folder / piece.path
-                place.parent.mkdir(parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._descriptor = os.open(place, flags, 0o600)
+                self._descriptor = os.open(self._folder / piece.path, flags, 0o600)
                 self._path = piece.path
             view = memoryview(data)
             offset = piece.offset

@@ -63,7 +63,7 @@ class Stream:
         self._url = url
         self._left = limit
         self._deadline = deadline
-        self._buffer = b""
+        self._buffer = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes, none at the end.
@@ -73,9 +73,9 @@ class Stream:
             TemporaryFailure: too slow (`peer-silent`), or cut off (`peer-unreachable`).
         """
         if not self._buffer:
-            self._buffer = self._more()
+            self._buffer = memoryview(self._more())
         data, self._buffer = self._buffer[:size], self._buffer[size:]
-        return data
+        return bytes(data)
 
     def _more(self) -> bytes:
         if time.monotonic() > self._deadline:

@@ -19,7 +19,7 @@ from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
 from heritage_ledger.events.bodies import FileFailure, recovery_body
 from heritage_ledger.federation.assembly import Writer, bad_pieces, fetch, pieces, tree_files
-from heritage_ledger.federation.source import first_of
+from heritage_ledger.federation.source import Nodes, first_of
 from heritage_ledger.home.durable import (
     SEALED_FILE,
     SEALED_FOLDER,
@@ -74,7 +74,7 @@ class Repair:
         self._home = home
         self._local = local
         self._source = source
-        self._get = first_of(local, source.get)
+        self._get = Nodes(first_of(local, source.get), self._get_many)
 
     def run(self, folder: Path, cid: Cid, *, origin: str, progress: Progress = SILENT) -> Repaired:
         """Compare the bag in `folder` with `cid`, and mend what is not whole.

@@ -22,6 +22,7 @@ from heritage_ledger.events.event import open_event
 from heritage_ledger.events.timestamps import parse_timestamp
 from heritage_ledger.events.vocabulary import PLEDGE, RECOVERY, REPLICATION
 from heritage_ledger.federation.assembly import Writer, bad_pieces, fetch, tree_files
+from heritage_ledger.federation.source import Nodes
 from heritage_ledger.federation.mirroring import mirror_evidence, open_mirror_index
 from heritage_ledger.fixity.bag import Claim, check_bag
 from heritage_ledger.home import lock
@@ -262,14 +263,19 @@ class Replicator:
                 incoming.mkdir(exist_ok=True)
             with TreeSync(incoming) as tree:
                 self._fill(incoming, row, source, progress)
-                _check(incoming, row, None)
+                try:
+                    _check(incoming, row, index)
+                except EvidenceInvalid:
+                    with contextlib.suppress(HeritageError):
+                        remove_tree(incoming)
+                    raise
                 seal(incoming)
                 tree.sync()
             with writing(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
             move_folder(incoming, target)
             sync_folder(target.parent)
-        if not is_complete(index, row.log_index):
+        elif not is_complete(index, row.log_index):
             _check(target, row, index)
 
     def _fill(self, incoming: Path, row: PackageRow, source: PeerBlocks, progress: Progress) -> None:
@@ -279,12 +285,13 @@ class Replicator:
         def wanted() -> Iterator[Piece]:
             nonlocal left
             file: TreeFile
-            for file in tree_files(source.get, row.package_cid):
+            get = Nodes(source.get, source.get_many)
+            for file in tree_files(get, row.package_cid):
                 if file.cid is None:
                     with writing(incoming):
                         (incoming / file.path).mkdir(parents=True, exist_ok=True)
                     continue
-                bad, size = bad_pieces(incoming, source.get, file)
+                bad, size = bad_pieces(incoming, get, file)
                 left -= size
                 if left < 0:
                     raise EvidenceInvalid(
@@ -322,15 +329,15 @@ def _promised(index: Index, promise: Pledge) -> Iterator[PackageRow]:
         yield row
 
 
-def _check(folder: Path, row: PackageRow, index: Index | None) -> None:
-    """Read a replica back from the disk and compare it with the signed event; then add its rows.
+def _check(folder: Path, row: PackageRow, index: Index) -> None:
+    """Read a replica back from the disk, add its rows, and compare it with the signed event.
 
     Raises:
-        EvidenceInvalid: it is another one, or no whole bag (`replica-damaged`); it is taken away.
+        EvidenceInvalid: it is another one, or no whole bag (`replica-damaged`).
     """
 
     def keep(graph: PackageGraph) -> None:
-        if index is not None and not is_complete(index, row.log_index):
+        if not is_complete(index, row.log_index):
             add_content(index, row.log_index, graph)
 
     claim = Claim(format_cid(row.package_cid), format_cid(row.payload_cid), "the signed event")
@@ -338,9 +345,6 @@ def _check(folder: Path, row: PackageRow, index: Index | None) -> None:
     findings = [finding for stage in checked.stages for finding in stage.findings]
     wrong = [finding for finding in findings if finding.severity.value == "error"]
     if wrong or checked.package_cid != claim.package_cid:
-        if index is None:
-            with contextlib.suppress(HeritageError):
-                remove_tree(folder)
         raise EvidenceInvalid(
             "replica-damaged",
             "the replica is not the package that its event names",

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.content.car import MAX_SECTION, open_car
-from heritage_ledger.content.cid import format_cid
+from heritage_ledger.content.cid import DAG_PB, check_block, codec_of, format_cid
+from heritage_ledger.content.dagpb import parse_node
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
 from heritage_ledger.federation.client import check_status
 from heritage_ledger.federation.signing import Request, sign_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.federation.client import Client
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.identity.keys import Ed25519Signer
 
+    Get: TypeAlias = Callable[[Cid], bytes]
+    GetMany: TypeAlias = Callable[[list[Cid]], dict[Cid, bytes]]
+
 MAX_BATCH: Final = 512
 """Blocks that one request asks for."""
-BATCH_BYTES: Final = 16 << 20
+BATCH_BYTES: Final = 8 << 20
 """Bytes that one request asks for, as far as sizes are known."""
+MAX_NODES: Final = 64
+"""Nodes of a tree that one request asks for."""
+MAX_AHEAD: Final = 65_536
+"""Nodes of a tree that are known to come, and not asked for yet."""
 _OVERHEAD: Final = 4_096
 
 
 class PeerBlocks:
-    """Asks peers for blocks, in their order, and remembers who gave how much. For one thread at a time.
+    """Asks peers for blocks, in their order, and remembers who gave how much. Any thread may use it.
 
     A peer that gives a wrong block, or more than it was asked for, is not asked again by this object.
     """
@@ -41,6 +51,7 @@ class PeerBlocks:
         self._peers = list(peers)
         self._signer = signer
         self._origin = origin
+        self._turn = threading.Lock()
 
     def get(self, cid: Cid) -> bytes:
         """Return one block.
@@ -68,9 +79,10 @@ class PeerBlocks:
             try:
                 self._ask(peer, missing, found)
             except HeritageError as error:
-                self.findings.append(_about(peer, error))
-                if isinstance(error, EvidenceInvalid):
-                    self._peers.remove(peer)
+                with self._turn:
+                    self.findings.append(_about(peer, error))
+                    if isinstance(error, EvidenceInvalid) and peer in self._peers:
+                        self._peers.remove(peer)
         return found
 
     def _ask(self, peer: Peer, cids: Sequence[Cid], found: dict[Cid, bytes]) -> None:
@@ -89,7 +101,53 @@ class PeerBlocks:
                     )
                 wanted.discard(cid)
                 found[cid] = block
-                self.given[peer.origin] += len(block)
+                with self._turn:
+                    self.given[peer.origin] += len(block)
+
+
+class Nodes:
+    """A `get` for walking a tree from its root: nodes that are linked come along with the next request.
+
+    For one thread. It holds at most `MAX_NODES` that were fetched and not asked for yet.
+    """
+
+    def __init__(self, get: Get, get_many: GetMany) -> None:
+        """`get` is asked for single blocks, `get_many` for many at once; it may return fewer."""
+        self._get = get
+        self._get_many = get_many
+        self._ahead: dict[Cid, None] = {}
+        self._held: dict[Cid, bytes] = {}
+        self._last: tuple[Cid, bytes] | None = None
+
+    def __call__(self, cid: Cid) -> bytes:
+        """Return one block; raises what `get` raises, and EvidenceInvalid for a damaged node."""
+        if codec_of(cid) != DAG_PB:
+            return self._get(cid)
+        if self._last is not None and self._last[0] == cid:
+            return self._last[1]
+        self._ahead.pop(cid, None)
+        block = self._held.pop(cid, None)
+        if block is None and self._ahead:
+            block = self._batch(cid)
+        if block is None:
+            block = self._get(cid)
+        check_block(cid, block)
+        for link in reversed(parse_node(block).links):
+            if codec_of(link.cid) == DAG_PB and link.cid not in self._held:
+                self._ahead[link.cid] = None
+        while len(self._ahead) > MAX_AHEAD:
+            del self._ahead[next(iter(self._ahead))]
+        self._last = (cid, block)
+        return block
+
+    def _batch(self, cid: Cid) -> bytes | None:
+        if len(self._held) >= MAX_NODES:
+            self._held.clear()  # read in another order than linked; what is needed is asked for again
+        wanted = [cid]
+        while self._ahead and len(wanted) + len(self._held) < MAX_NODES:
+            wanted.append(self._ahead.popitem()[0])
+        self._held.update(self._get_many(wanted))
+        return self._held.pop(cid, None)
 
 
 def _about(peer: Peer, error: HeritageError) -> Finding:

@@ -59,7 +59,7 @@ def check_bag(
     """Read the bag in `root` once and check it; nothing is written.
 
     With `claim` the addresses are compared with it, and with what the bag says of itself in any case. `keep`
-    gets the finished graph of a bag that could be read whole. `files` is that of `validate_bag`.
+    gets the finished graph of a bag that is the claimed one. `files` is that of `validate_bag`.
 
     Raises:
         OperationFailed: there is no bag in `root` (`not-a-bag`).
@@ -72,7 +72,8 @@ def check_bag(
             package_cid = graph.finish().cid
             with contextlib.suppress(UsageError):  # there may be no data/
                 payload_cid = graph.folder("data").cid
-            if keep is not None:
+            claimed = None if claim is None else claim.package_cid
+            if keep is not None and claimed in {None, format_cid(package_cid)}:
                 keep(graph)
     rules = [finding for finding in report.findings if finding.code not in DIGEST_CODES]
     digests = [finding for finding in report.findings if finding.code in DIGEST_CODES]
