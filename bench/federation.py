@@ -49,7 +49,9 @@ def _source(root: Path, shape: str) -> Path:
 def _rsync_server(folder: Path, root: Path) -> Iterator[str]:
     """An rsync daemon on loopback that serves `folder`; its URL."""
     settings = root / "rsyncd.conf"
-    settings.write_text(f"use chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\n[bag]\npath = {folder}\n")
+    settings.write_text(
+        f"use chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\n[bag]\npath = {folder}\n"
+    )
     for port in range(20_873, 20_973):
         words = ["--daemon", "--no-detach", f"--config={settings}", "--address=127.0.0.1", f"--port={port}"]
         process = subprocess.Popen(["rsync", *words], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -161,7 +163,10 @@ def _leaves(museum: Institution) -> list[str]:
     from heritage_ledger.federation.assembly import pieces, tree_files  # noqa: PLC0415
     from heritage_ledger.federation.holdings import Holdings  # noqa: PLC0415
 
-    with Ledger.open(museum.home) as ledger, Holdings(ledger.home, ledger.index, ledger.federation.peers, None) as holdings:
+    with (
+        Ledger.open(museum.home) as ledger,
+        Holdings(ledger.home, ledger.index, ledger.federation.peers, None) as holdings,
+    ):
         root = parse_cid(ledger.show("urn:x:bench").packages[0].package_cid)
         files = [file for file in tree_files(holdings.get, root) if file.cid and file.path.endswith(".bin")]
         found = [piece.cid for file in files for piece in pieces(holdings.get, file)]
@@ -219,7 +224,11 @@ def catch_up(root: Path, runs: int) -> None:
     signer = Ed25519NoteSigner.of(ORIGIN, Ed25519Signer.from_seed(b"x" * 32))
     entries = [b'{"x":"' + b"y" * 1500 + b'%d"}' % number for number in range(1_000)]
     rows: dict[str, list[float]] = {"1,000 entries": [], "100,000 entries": []}
-    with StateStore.create(store) as state, Appender(log, state, ORIGIN, [signer]) as appender, _files(log) as url:
+    with (
+        StateStore.create(store) as state,
+        Appender(log, state, ORIGIN, [signer]) as appender,
+        _files(log) as url,
+    ):
         appender.create(time=1)
         for name, batches in zip(rows, (1, 100), strict=True):
             for _ in range(batches):

@@ -170,7 +170,7 @@ def _pieces(blocks: Iterator[tuple[Cid, bytes]], roots: Iterable[Cid]) -> Iterat
     parts = [encode_header(roots)]
     size = 0
     for cid, block in blocks:
-        parts.append(encode_section(cid, block))
+        parts += encode_section(cid, block)
         size += len(block)
         if size >= PIECE:
             yield b"".join(parts)

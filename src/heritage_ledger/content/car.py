@@ -56,16 +56,16 @@ def encode_header(roots: Iterable[Cid]) -> bytes:
     return encode_varint(len(body)) + body
 
 
-def encode_section(cid: Cid, block: bytes) -> bytes:
-    """Return one block as it stands in a CAR. The block is not hashed: its writer did that."""
-    return encode_varint(len(cid) + len(block)) + cid + block
+def encode_section(cid: Cid, block: bytes) -> tuple[bytes, bytes]:
+    """Return what stands before one block in a CAR, and the block. It is not hashed: its writer did that."""
+    return encode_varint(len(cid) + len(block)) + cid, block
 
 
 def encode_car(roots: Iterable[Cid], blocks: Iterable[tuple[Cid, bytes]]) -> Iterator[bytes]:
     """Yield a CAR piece by piece, a section at a time."""
     yield encode_header(roots)
     for cid, block in blocks:
-        yield encode_section(cid, block)
+        yield b"".join(encode_section(cid, block))
 
 
 def open_car(read: Read, *, max_size: int | None = None) -> Car:
@@ -80,17 +80,18 @@ def open_car(read: Read, *, max_size: int | None = None) -> Car:
         EvidenceMissing: `car-cut-off`, the stream ends inside the header or a section.
     """
     source = _Source(read, max_size)
-    header = source.section(MAX_HEADER)
-    if header is None:
+    length = source.length(MAX_HEADER)
+    if length is None:
         raise EvidenceMissing(
             "car-cut-off", "the stream is empty", expected="a CARv1 header", found="nothing"
         )
-    return Car(_parse_header(header), _sections(source))
+    return Car(_parse_header(source.exactly(length)), _sections(source))
 
 
 def _sections(source: _Source) -> Iterator[tuple[Cid, bytes]]:
-    while (section := source.section(MAX_SECTION)) is not None:
-        cid, block = cut_cid(section)
+    while (length := source.length(MAX_SECTION)) is not None:
+        head = source.exactly(min(length, CID_LENGTH))
+        cid, block = cut_cid(head, source.exactly(length - len(head)))
         check_block(cid, block)
         yield cid, block
 
@@ -145,8 +146,8 @@ class _Source:
         self._max_size = max_size
         self._left = max_size
 
-    def section(self, most: int) -> bytes | None:
-        """Return the next section without its length, None at the end of the stream."""
+    def length(self, most: int) -> int | None:
+        """Return the length of the next section, at most `most`; None at the end of the stream."""
         length = self._length()
         if length is None:
             return None
@@ -154,7 +155,7 @@ class _Source:
             raise _too_large("a section is too large", most, length)
         if not length:
             raise _malformed("a section of length zero", "1 byte or more", "0 bytes")
-        return self._exactly(length)
+        return length
 
     def _length(self) -> int | None:
         prefix = b""
@@ -172,8 +173,9 @@ class _Source:
         except EvidenceInvalid as error:
             raise _malformed("a section's length", "the shortest varint", prefix.hex()) from error
 
-    def _exactly(self, length: int) -> bytes:
-        parts = []
+    def exactly(self, length: int) -> bytes:
+        """Return the next `length` bytes."""
+        parts: list[bytes] = []
         missing = length
         while missing:
             part = self._some(missing)
@@ -181,7 +183,7 @@ class _Source:
                 raise _cut_off(f"{length} bytes", f"{length - missing} bytes")
             parts.append(part)
             missing -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)  # one copy of a block at most
 
     def _some(self, most: int) -> bytes:
         data = self._read(most)

@@ -146,12 +146,17 @@ def parse_link_cid(data: bytes) -> Cid:
     return parse_cid_bytes(data)
 
 
-def cut_cid(data: bytes) -> tuple[Cid, bytes]:
-    """Return the CID that `data` starts with, 36 bytes or the 34 of a CIDv0, and what follows it.
+def cut_cid(data: bytes, rest: bytes = b"") -> tuple[Cid, bytes]:
+    """Return the CID that `data` and `rest` start with, 36 bytes or the 34 of a CIDv0, and what follows it.
+
+    Where `data` is just the CID, `rest` is returned as it is: a block need not be copied.
 
     Raises:
         EvidenceInvalid: as `parse_cid_bytes`.
     """
+    if len(data) == CID_LENGTH and data[:4] in _HEADS:
+        return parse_link_cid(data), rest
+    data += rest
     end = CID_LENGTH if data[:4] in _HEADS else _end(data)
     return parse_link_cid(data[:end]), data[end:]
 

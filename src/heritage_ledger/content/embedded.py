@@ -21,7 +21,7 @@ from heritage_ledger.content.dagpb import MAX_BLOCK, parse_node
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from heritage_ledger.content.blocks import PackageBlocks, PackageKey
@@ -55,6 +55,9 @@ class BlockRows(Protocol):
         length 0; a digest may have a node, references, or both.
         """
 
+    def lookup_many(self, digests: Sequence[bytes]) -> Mapping[bytes, Copies]:
+        """Return the same for several digests at once; it need not tell of every copy."""
+
 
 class EmbeddedEngine:
     """An `Engine` over the bags of a home and the rows of its index; it writes nothing."""
@@ -80,6 +83,17 @@ class EmbeddedEngine:
                 rule="specs/addresses.md",
             )
         raise _missing(cid, "the block is not here")
+
+    def get_many(self, cids: Sequence[Cid]) -> Iterator[tuple[Cid, bytes]]:
+        """Yield those blocks that are here and whole, read one at a time."""
+        known = self._rows.lookup_many([digest_of(cid) for cid in cids])
+        for cid in cids:
+            digest = digest_of(cid)
+            block, _ = self._first_whole(known[digest], digest) if digest in known else (None, None)
+            if block is None:
+                block, _ = self._find(digest)
+            if block is not None:
+                yield cid, block
 
     def has(self, cid: Cid) -> bool:
         """Say whether there is a row for `cid`; see `Engine.has`."""
@@ -124,7 +138,9 @@ class EmbeddedEngine:
                 todo.extend(reversed(new))
 
     def _find(self, digest: bytes) -> tuple[bytes | None, State]:
-        copies = self._rows.lookup(digest)
+        return self._first_whole(self._rows.lookup(digest), digest)
+
+    def _first_whole(self, copies: Copies, digest: bytes) -> tuple[bytes | None, State]:
         state = State.MISSING
         if copies.node is not None:
             if hashlib.sha256(copies.node).digest() == digest:

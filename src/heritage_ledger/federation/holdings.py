@@ -13,7 +13,7 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageErr
 from heritage_ledger.federation.mirroring import open_mirror_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
@@ -66,6 +66,21 @@ class Holdings:
                 if hashlib.sha256(block).digest() == digest_of(cid):
                     return block
         raise problem or EvidenceMissing("block-missing", "the block is not here", path=format_cid(cid))
+
+    def get_many(self, cids: Sequence[Cid]) -> Iterator[tuple[Cid, bytes]]:
+        """Yield those blocks that are here and whole, one in memory at a time, in any order."""
+        missing = list(cids)
+        for engine in self._engines():
+            found = set()
+            for cid, block in engine.get_many(missing):
+                found.add(cid)
+                yield cid, block
+            missing = [cid for cid in missing if cid not in found]
+            if not missing:
+                return
+        for cid in missing:
+            with contextlib.suppress(EvidenceMissing, EvidenceInvalid):
+                yield cid, self.get(cid)
 
     def has(self, cid: Cid) -> bool:
         """Say whether the block is here whole."""

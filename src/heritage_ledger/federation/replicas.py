@@ -22,8 +22,8 @@ from heritage_ledger.events.event import open_event
 from heritage_ledger.events.timestamps import parse_timestamp
 from heritage_ledger.events.vocabulary import PLEDGE, RECOVERY, REPLICATION
 from heritage_ledger.federation.assembly import Writer, bad_pieces, fetch, tree_files
-from heritage_ledger.federation.source import Nodes
 from heritage_ledger.federation.mirroring import mirror_evidence, open_mirror_index
+from heritage_ledger.federation.source import Nodes
 from heritage_ledger.fixity.bag import Claim, check_bag
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import TreeSync, move_folder, remove_tree, sync_folder, writing

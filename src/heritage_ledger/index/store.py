@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from sqlalchemy import bindparam, literal, select
 
-from heritage_ledger.content.cid import RAW, make_cid
+from heritage_ledger.content.cid import RAW, codec_of, digest_of, make_cid
 from heritage_ledger.content.embedded import Copies, Reference
 from heritage_ledger.errors import OperationFailed
 from heritage_ledger.index.database import Database, open_database
@@ -33,10 +33,10 @@ from heritage_ledger.index.tables import ALL, ASSETS, BLOCKS, EVENTS, FILES, MET
 from heritage_ledger.index.writer import IndexWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import BindParameter, ColumnElement
 
     from heritage_ledger.content.cid import Cid
 
@@ -44,6 +44,7 @@ MAX_CANDIDATES: Final = 8
 """Files offered for sharing: when none of these can be linked, another copy is cheaper than asking on."""
 MAX_REFERENCES: Final = 64
 """Copies of one block that are told of; an empty file may occur a million times."""
+_COPIES_OF_MANY: Final = 4
 
 _FILE: Final = (FILES.c.package, FILES.c.path, FILES.c.size, FILES.c.cid)
 _PLACES: Final = select(*_FILE, PACKAGES).join_from(FILES, PACKAGES, PACKAGES.c.log_index == FILES.c.package)
@@ -66,6 +67,24 @@ _PIECES: Final = (
     .join_from(BLOCKS, PACKAGES, PACKAGES.c.log_index == BLOCKS.c.package)
     .where(BLOCKS.c.digest_key == bindparam("key"), BLOCKS.c.digest == bindparam("digest"))
     .limit(MAX_REFERENCES)
+)
+_KEYS: Final[BindParameter[Any]] = bindparam("keys", expanding=True)
+_MANY_FILES: Final = (
+    select(FILES.c.cid, PACKAGES.c.folder, FILES.c.path, literal(0), FILES.c.size)
+    .join_from(FILES, PACKAGES, PACKAGES.c.log_index == FILES.c.package)
+    .where(FILES.c.cid_key.in_(_KEYS))
+    .limit(bindparam("most"))
+)
+_MANY_PIECES: Final = (
+    select(BLOCKS.c.digest, PACKAGES.c.folder, BLOCKS.c.path, BLOCKS.c.offset, BLOCKS.c.length)
+    .join_from(BLOCKS, PACKAGES, PACKAGES.c.log_index == BLOCKS.c.package)
+    .where(BLOCKS.c.digest_key.in_(_KEYS))
+    .limit(bindparam("most"))
+)
+_MANY_NODES: Final = (
+    select(NODES.c.digest, NODES.c.data)
+    .where(NODES.c.digest.in_(bindparam("digests", expanding=True)))
+    .limit(bindparam("most"))
 )
 _NODE: Final = select(NODES.c.data).where(NODES.c.digest == bindparam("digest")).limit(1)
 
@@ -267,6 +286,19 @@ class Index:
         whole = self._database.rows(_WHOLE_FILES, values, _reference)
         pieces = self._database.rows(_PIECES, values, _reference)
         return Copies(node[0] if node else None, [*whole, *pieces])
+
+    def lookup_many(self, digests: Sequence[bytes]) -> dict[bytes, Copies]:
+        """The same for several digests by three queries; not all copies of each, and of some perhaps none."""
+        most = len(digests) * _COPIES_OF_MANY
+        values = {"keys": [lookup_key(digest) for digest in digests], "most": most}
+        nodes = dict(self._database.rows(_MANY_NODES, {"digests": digests, "most": most}, _values))
+        places: dict[bytes, list[Reference]] = {}
+        for cid, *place in self._database.rows(_MANY_FILES, values, _values):
+            if codec_of(cid) == RAW:  # of other files the CID is that of a node
+                places.setdefault(digest_of(cid), []).append(_reference(*place))
+        for digest, *place in self._database.rows(_MANY_PIECES, values, _values):
+            places.setdefault(digest, []).append(_reference(*place))
+        return {digest: Copies(nodes.get(digest), places.get(digest, ())) for digest in digests}
 
     # as a whole
 

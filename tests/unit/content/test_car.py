@@ -59,7 +59,7 @@ def test_blocks_are_read_one_at_a_time():
     stream = io.BytesIO(CAR + b"\xff")
     car = open_car(stream.read)
     assert next(car.blocks) == BLOCKS[0]
-    assert stream.tell() == len(encode_header([ROOT])) + len(encode_section(*BLOCKS[0]))
+    assert stream.tell() == len(encode_header([ROOT])) + len(b"".join(encode_section(*BLOCKS[0])))
 
 
 def test_a_section_may_name_its_block_by_a_cid_of_version_0():
@@ -73,7 +73,7 @@ def test_a_section_may_name_its_block_by_a_cid_of_version_0():
 def test_a_car_that_is_cut_off_is_told_unless_it_ends_between_sections():
     ends = [len(encode_header([ROOT]))]
     for cid, block in BLOCKS:
-        ends.append(ends[-1] + len(encode_section(cid, block)))
+        ends.append(ends[-1] + len(b"".join(encode_section(cid, block))))
     for end in range(len(CAR)):
         if end in ends:
             assert read(CAR[:end])[1] == BLOCKS[: ends.index(end)]
@@ -170,7 +170,7 @@ def test_headers_are_limited():
 
 def test_sections_are_limited():
     block = bytes(MAX_BLOCK)
-    section = encode_section(block_cid(RAW, block), block)
+    section = b"".join(encode_section(block_cid(RAW, block), block))
     assert len(section) == MAX_SECTION + 4
     assert len(read(encode_header([]) + section)[1]) == 1
     assert MAX_SECTION == CID_LENGTH + MAX_BLOCK
