@@ -268,6 +268,18 @@ def test_forked_log_is_found_proved_spread_and_frozen(three, tmp_path):
     assert museum.run("check", proof, "--log-key", library.key())[-1]["outcome"] == "ok"
     museum.run("check", proof, "--log-key", museum.key(), ok=(4,))
     assert archive.status()[-1]["exit_code"] == 3
+    # both histories stay readable: the mirror, and the other one under the name of the proof
+    name = proof.name.removesuffix(".fork.json")
+    until((museum.home / "forks" / name / "index.db").exists)
+    for which, there, elsewhere in ((library.origin, 20, 21), (name, 21, 20)):
+        assets = {line["asset"] for line in museum.run("list", "--peer", which) if line["type"] == "asset"}
+        assert f"urn:example:{there}" in assets
+        assert f"urn:example:{elsewhere}" not in assets
+    trace = museum.run("trace", "urn:example:21", "--peer", name)
+    assert trace[-1]["outcome"] == "ok", trace
+    assert any(
+        fork["is_readable"] for line in museum.status(library.origin) for fork in line.get("forks", ())
+    )
     before = archive.mirrored(library)
     archive.run("peer", "sync", ok=(3,))
     assert archive.mirrored(library) == before  # nothing more is taken of a log that forked
@@ -327,3 +339,26 @@ def test_the_demonstration_of_a_federation_comes_out_as_told(tmp_path):
     told = [line["text"] for line in lines if line["type"] == "told"]
     assert lines[-1]["outcome"] == "ok"
     assert any(text.startswith("witnesses pass") for text in told)
+
+
+def test_node_of_an_old_copy_learns_it_from_a_witness_and_catches_up(tmp_path):
+    with federation(tmp_path, "museum", "archive", "library") as (museum, archive, library):
+        deposit(museum, tmp_path, 1, size=1000)
+        until(lambda: museum.standing()["size"] == 2)
+        museum.stop()
+        clone = Institution(tmp_path / "clone", museum.origin, url=museum.url)
+        shutil.copytree(museum.home, clone.home)
+        museum.start()
+        deposit(museum, tmp_path, 2, size=1000)
+        until(lambda: museum.standing()["size"] == archive.mirrored(museum) == 3)
+        museum.stop()
+        (clone.home / "log" / "witnessed").unlink(missing_ok=True)
+        clone.start()
+        try:  # it appends nothing of its own: its checkpoint is refused, and the tail comes from a mirror
+            until(lambda: clone.standing()["entries"] == 3)
+            until(lambda: not (clone.home / ".behind").exists())
+            third = deposit(clone, tmp_path, 3, size=1000)
+            assert third["log_index"] == 3
+            until(lambda: clone.standing()["size"] == 4)
+        finally:
+            clone.stop(signal.SIGKILL)

@@ -119,6 +119,7 @@ def _show(session: Session, which: str | None) -> Ending:
                 ("url", found.peer.url),
                 ("mirrored", f"{found.size:,} entries"),
                 *(("FORKED", f"proof in {fork.path}") for fork in found.forks),
+                *(("second history", f"--peer {fork.name}") for fork in found.forks if fork.is_readable),
             ]
             lines = [f"{found.peer.origin}  {found.peer.institution}"]
             session.output.result("peer", found, [*lines, *(f"  {line}" for line in text.facts(rows))])

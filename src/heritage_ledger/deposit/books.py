@@ -26,7 +26,7 @@ from heritage_ledger.log.witness import witness_name
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.home.keyring import Keyring, NodeKeyring
@@ -67,6 +67,8 @@ class Books:
     keys: Keyring
     software: Agent
     kubo: KuboEngine | None
+    check_standing: Callable[[], None]
+    """Raises when this log is known to be forked or behind (`heritage_ledger.federation.assurance`)."""
     appender: Appender = field(init=False)
     log: LogFiles = field(init=False)
 
@@ -100,7 +102,8 @@ class Books:
 
         Raises:
             HomeLocked: another process kept it (`home-locked`).
-            OperationFailed: the databases were moved since these books were opened (`database-moved`).
+            OperationFailed: the databases were moved since these books were opened (`database-moved`), or the
+                log must not grow (`log-frozen`, `log-behind`).
             TemporaryFailure: the server does not answer.
         """
         with lock.hold(self.home.lock), self.state.hold():
@@ -111,6 +114,7 @@ class Books:
                     path=str(self.home.settings),
                     advice="start it again: it then reads the settings as they are now",
                 )
+            self.check_standing()
             yield
 
     def settle(self) -> None:

@@ -5,6 +5,9 @@ seen; to append to such a log is to fork it. So the file `.standing` says on whi
 written, and whether that ended cleanly. Where it does not say so, the witnesses are asked for the largest
 size that they hold, enough of them for the policy must answer, and what is missing is pulled from a peer's
 mirror and checked by the home's own keys. Until then nothing is appended.
+
+What is learned while a process writes counts at once: a fork proof about the own log, or a witness that holds
+more than is here (`.behind`), is looked for before every append.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from heritage_ledger.errors import (
 from heritage_ledger.federation.forks import is_frozen, keep_fork
 from heritage_ledger.federation.peers import peer_fetch
 from heritage_ledger.home import lock
-from heritage_ledger.home.durable import write_all, writing
+from heritage_ledger.home.durable import write_all, write_file, writing
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_ledger.log.mirror import FetchedLog, ForkFound, Mirror
 from heritage_ledger.log.note import MAX_NOTE_SIZE
@@ -34,7 +37,9 @@ from heritage_ledger.log.policy import NONE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from heritage_ledger.errors import Finding
     from heritage_ledger.federation.federation import Federation
+    from heritage_ledger.home.layout import Home
 
 _MACHINE: Final = Path("/etc/machine-id")
 
@@ -48,7 +53,7 @@ def assured(federation: Federation) -> Iterator[None]:
         EvidenceMissing: entries are missing here that no mirror gives (`log-tail-missing`).
         OperationFailed: this log has shown two histories (`log-frozen`).
     """
-    _check_not_frozen(federation)
+    _check_not_frozen(federation.home, federation.settings.origin)
     if federation.peers.policy().quorum == NONE:
         yield
         return
@@ -61,6 +66,8 @@ def assured(federation: Federation) -> Iterator[None]:
                 assure(federation)
             _write(descriptor, path, federation, clean=False)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if _behind(federation.home).exists():
+            assure(federation)
         yield
         if _is_alone(descriptor):
             _write(descriptor, path, federation, clean=True)
@@ -101,12 +108,41 @@ def _write(descriptor: int, path: Path, federation: Federation, *, clean: bool) 
         os.fsync(descriptor)
 
 
-def _check_not_frozen(federation: Federation) -> None:
-    if is_frozen(federation.home, federation.settings.origin):
+def check_standing(home: Home, origin: str) -> None:
+    """Refuse to append to a log that is known to be forked or behind; asked before every append.
+
+    Raises:
+        OperationFailed: it has shown two histories (`log-frozen`), or a witness holds more (`log-behind`).
+    """
+    _check_not_frozen(home, origin)
+    if _behind(home).exists():
+        raise OperationFailed(
+            "log-behind",
+            "a witness has cosigned entries of this log that are not here, so nothing is appended",
+            path=origin,
+            advice="this home is an old copy, or a second one is in use; run the command again: it looks for "
+            "what is missing in the mirrors",
+        )
+
+
+def learn_behind(federation: Federation, said: Finding) -> None:
+    """Stop appending because a witness holds more than is here, and try to bring it in at once."""
+    data = json.dumps({"witness": said.path, "found": said.found}).encode() + b"\n"
+    write_file(_behind(federation.home), data, mode=0o600, replace=True)
+    with contextlib.suppress(HeritageError):
+        assure(federation)
+
+
+def _behind(home: Home) -> Path:
+    return home.root / ".behind"
+
+
+def _check_not_frozen(home: Home, origin: str) -> None:
+    if is_frozen(home, origin):
         raise OperationFailed(
             "log-frozen",
             "this institution's own log has shown two histories; nothing more is appended to it",
-            path=federation.settings.origin,
+            path=origin,
             advice="find out with the fork proof in forks/ which copy of the home is the true one; a new log "
             "begins with the next epoch of the origin",
         )
@@ -149,7 +185,7 @@ def _catch_up(federation: Federation, largest: int) -> int:
                     mirror.pull(FetchedLog(home.log, peer_fetch(federation.client, prefix)), data)
             except ForkFound as error:
                 keep_fork(home, error.proof, federation.verifiers, origin)
-                _check_not_frozen(federation)
+                _check_not_frozen(home, origin)
             except HeritageError:
                 continue  # another mirror may give it
         head = mirror.head()
@@ -163,4 +199,6 @@ def _catch_up(federation: Federation, largest: int) -> int:
             found=f"{size} entries",
             advice="bring the newest copy of this home back, or wait for the peer that mirrors it",
         )
+    with writing(_behind(home)):
+        _behind(home).unlink(missing_ok=True)
     return size

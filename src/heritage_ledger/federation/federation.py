@@ -15,11 +15,12 @@ from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.deposit.stores import open_state
 from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
 from heritage_ledger.events.bodies import dissemination_body
+from heritage_ledger.federation.assurance import learn_behind
 from heritage_ledger.federation.client import Client, answer_error
 from heritage_ledger.federation.forks import keep_fork, stored_forks
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.mirroring import (
-    mirror_evidence,
+    evidence_in,
     mirror_of,
     open_mirror_index,
     sync_mirror,
@@ -195,13 +196,16 @@ class Federation:
     def reader(self, which: str) -> Iterator[Reader]:
         """The mirror of a peer's log, to look things up in; what it says is that institution's word.
 
+        `which` may be the name of a fork proof too: then it is the second history that the log signed.
+
         Raises:
             EvidenceMissing: there is no such peer (`peer-unknown`), or no mirror yet (`index-missing`).
         """
-        peer = self.peers.get(which)
-        place = self.home.mirror_of(peer.origin)
+        fork = next((one for one in stored_forks(self.home) if one.name == which), None)
+        peer = self.peers.get(which if fork is None else fork.origin)
+        place = self.home.branch_of(peer.origin, "" if fork is None else fork.name)
         with Index.open(place.index, origin=peer.origin, make=False) as index:
-            yield Reader(place, peer.origin, index, lambda: mirror_evidence(self.home, peer))
+            yield Reader(place, peer.origin, index, lambda: evidence_in(place, peer))
 
     def find(self, what: str) -> Peer | None:
         """Return a peer in whose mirror something has this name; None where there is none."""
@@ -222,7 +226,12 @@ class Federation:
         """Have the published checkpoint cosigned; None where no policy asks for that."""
         if self.peers.policy().quorum == NONE:
             return None
-        return self.witnesses.collect()
+        found = self.witnesses.collect()
+        for finding in found.findings:
+            if finding.code == "log-behind-witness":
+                learn_behind(self, finding)
+                break
+        return found
 
     def sync(self, *, progress: Progress = SILENT) -> Iterator[Synced]:
         """Look at every peer once: its log into the mirror, the fork proofs that it keeps into `forks/`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import EvidenceInvalid
 from heritage_ledger.home.durable import write_file, writing
@@ -17,15 +17,26 @@ if TYPE_CHECKING:
     from heritage_ledger.home.layout import Home
     from heritage_ledger.log.note import NoteVerifier
 
+SUFFIX: Final = ".fork.json"
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFork:
-    """A fork proof in `forks/`: the log that it accuses, the sizes of both trees, and the file."""
+    """A fork proof in `forks/`: the log that it accuses, the sizes of both trees, and the file.
+
+    `is_readable` says whether the entries of the second history are here too, beside those of the mirror.
+    """
 
     origin: str
     first_size: int
     second_size: int
     path: Path
+    is_readable: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the proof is called; its second history is read under this name."""
+        return self.path.name.removesuffix(SUFFIX)
 
 
 def keep_fork(home: Home, proof: ForkProof, verifiers: Sequence[NoteVerifier], origin: str) -> StoredFork:
@@ -47,15 +58,16 @@ def keep_fork(home: Home, proof: ForkProof, verifiers: Sequence[NoteVerifier], o
 def stored_forks(home: Home, origin: str | None = None) -> Iterator[StoredFork]:
     """Yield the proofs that are kept, all or those of one log; a file that is none is passed over."""
     prefix = "" if origin is None else asset_folder(origin)
-    for path in sorted(home.forks.glob(f"{prefix}*.fork.json")) if home.forks.is_dir() else ():
+    for path in sorted(home.forks.glob(f"{prefix}*{SUFFIX}")) if home.forks.is_dir() else ():
         try:
             proof = parse_fork(path.read_bytes())
         except (OSError, EvidenceInvalid):
             continue
         found = proof.origin
         if origin is None or found == origin:
-            sizes = path.name.split(".fork.json")[0].rsplit("-", 2)[1:]
-            yield StoredFork(found, int(sizes[0]), int(sizes[1]), path)
+            sizes = path.name.removesuffix(SUFFIX).rsplit("-", 2)[1:]
+            branch = home.branch_of(found, path.name.removesuffix(SUFFIX))
+            yield StoredFork(found, int(sizes[0]), int(sizes[1]), path, branch.index.exists())
 
 
 def is_frozen(home: Home, origin: str) -> bool:
@@ -64,4 +76,4 @@ def is_frozen(home: Home, origin: str) -> bool:
 
 
 def _name(fork: Fork) -> str:
-    return f"{asset_folder(fork.origin)}-{fork.first.size}-{fork.second.size}.fork.json"
+    return f"{asset_folder(fork.origin)}-{fork.first.size}-{fork.second.size}{SUFFIX}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heritage_ledger.errors import EvidenceMissing, Finding, HeritageError, OperationFailed
-from heritage_ledger.federation.forks import is_frozen, keep_fork
+from heritage_ledger.federation.forks import is_frozen, keep_fork, stored_forks
 from heritage_ledger.federation.peers import peer_fetch
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
 from heritage_ledger.home import lock
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.client import Client
     from heritage_ledger.federation.forks import StoredFork
     from heritage_ledger.federation.peers import Peer
-    from heritage_ledger.home.layout import Home
+    from heritage_ledger.home.layout import Home, MirrorHome
     from heritage_ledger.home.state import StateStore
     from heritage_ledger.progress import Progress
 
@@ -80,8 +80,36 @@ def sync_mirror(
             findings.append(error.finding)
         except HeritageError as error:
             findings.append(error.finding)
-        findings += _absorb(home, peer)
+        findings += _absorb(home.mirror_of(peer.origin), peer)
+        findings += _keep_branch(home, state, peer, client)
     return Synced(peer.origin, 0 if head is None else head.size, size, fork, tuple(findings))
+
+
+def _keep_branch(home: Home, state: StateStore, peer: Peer, client: Client) -> list[Finding]:
+    """Bring in the other history of a log that signed two, while its node still shows it."""
+    for fork in stored_forks(home, peer.origin):
+        if fork.is_readable:
+            continue
+        place = home.branch_of(peer.origin, fork.name)
+        prefix = f"{peer.url}/log"
+        try:
+            data = client.get(f"{prefix}/{CHECKPOINT}", limit=MAX_NOTE_SIZE) or b""
+            source = FetchedLog(place.log, peer_fetch(client, prefix))
+            mirror_of(home, state, peer).compare(data, source)
+        except ForkFound:
+            branch = Mirror(place.log, state, peer.origin, peer.verifiers, name=f"branch {fork.name}")
+        except HeritageError as error:
+            return [error.finding]
+        else:
+            return []  # it shows the history that is here
+        try:
+            with writing(place.log):
+                place.log.mkdir(parents=True, exist_ok=True)
+            branch.pull(source, data)
+        except HeritageError as error:
+            return [error.finding]
+        return _absorb(place, peer)
+    return []
 
 
 def _pull(mirror: Mirror, peer: Peer, client: Client, progress: Progress) -> int:
@@ -128,7 +156,12 @@ def _check_not_frozen(home: Home, origin: str) -> None:
 
 def mirror_evidence(home: Home, peer: Peer) -> LogEvidence:
     """The mirror's checkpoint and keys, read anew; one of the log's keys must have signed."""
-    log = LogFiles(home.mirror_of(peer.origin).log)
+    return evidence_in(home.mirror_of(peer.origin), peer)
+
+
+def evidence_in(place: MirrorHome, peer: Peer) -> LogEvidence:
+    """The same of a mirror, or of the other history of a log that signed two."""
+    log = LogFiles(place.log)
     verifiers = peer.verifiers
     with contextlib.suppress(HeritageError):
         _, note = open_checkpoint(log.read_checkpoint(), verifiers, peer.origin)
@@ -145,13 +178,12 @@ def open_mirror_index(home: Home, peer: Peer) -> Iterator[Index]:
         yield index
 
 
-def _absorb(home: Home, peer: Peer) -> list[Finding]:
-    place = home.mirror_of(peer.origin)
-    evidence = mirror_evidence(home, peer)
+def _absorb(place: MirrorHome, peer: Peer) -> list[Finding]:
+    evidence = evidence_in(place, peer)
     if evidence.checkpoint is None:
         return []
     try:
-        with open_mirror_index(home, peer) as index:
+        with Index.open(place.index, origin=peer.origin) as index:
             absorb(
                 index,
                 evidence.log,

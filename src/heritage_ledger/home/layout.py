@@ -120,27 +120,32 @@ class Home:
         """Where log, index and packages of another institution lie in this home."""
         return MirrorHome(self.root, origin)
 
+    def branch_of(self, origin: str, name: str) -> MirrorHome:
+        """Where the second history of a log lies that signed two; `name` is that of its fork proof."""
+        return MirrorHome(self.root, origin, name)
+
 
 @dataclass(frozen=True, slots=True)
 class MirrorHome(Home):
     """Another institution's log `origin` and packages, as this home keeps them."""
 
     origin: str = ""
+    branch: str = ""
 
     @property
     def log(self) -> Path:
         """The mirror of its log, in the same layout."""
-        return self.mirrors / self.origin
+        return self.forks / self.branch if self.branch else self.mirrors / self.origin
 
     @property
     def index(self) -> Path:
         """The index of the mirror, SQLite wherever the own index lies: it is made again at any time."""
-        return self.mirrors / self.origin / "index.db"
+        return self.log / "index.db"
 
     @property
     def lock(self) -> Path:
         """The lock of the mirror."""
-        return self.mirrors / self.origin / ".lock"
+        return self.log / ".lock"
 
     def folder_of(self, asset: str, version: int, cid: str) -> str:  # noqa: ARG002 - named by content alone
         """The folder of a replica relative to the home."""
