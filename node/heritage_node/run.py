@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from heritage_ledger.content.cid import format_cid
 from heritage_ledger.errors import HeritageError, OperationFailed
 from heritage_ledger.ledger import Ledger
 from heritage_node import api, gateway, limits, logs, metrics, problems, routing, witness
@@ -22,12 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from heritage_ledger.content.cid import Cid
     from heritage_ledger.federation.mirroring import Synced
+    from heritage_ledger.federation.repair import Repaired
     from heritage_ledger.federation.replicas import Replicated
     from heritage_ledger.federation.witnessing import Round
 
 STOP_SECONDS: Final = 10.0
 """How long a stop waits for answers under way."""
+CHECK_LOOK_SECONDS: Final = 60.0
+"""How often the node looks which packages are due for a check."""
+TRY_AGAIN_SECONDS: Final = 600.0
+"""When a package that nobody could mend is looked at again because of a request."""
 LOOK_SECONDS: Final = 0.5
 """How often the own log is looked at for something new to have cosigned."""
 log = logging.getLogger("heritage_node")
@@ -118,14 +125,15 @@ async def run(
         async with serving(app, connections, settings.host, settings.port) as (host, port):
             ready(host, port)
             notify("READY=1")
-            rounds = asyncio.create_task(_rounds(service, told))
+            tasks = [asyncio.create_task(work(service, told)) for work in (_rounds, _checks)]
             try:
                 await stop.wait()
             finally:
                 notify("STOPPING=1")
-                rounds.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await rounds
+                service.progress.stopping = True
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _rounds(service: Service, told: Callable[[str], None]) -> None:
@@ -153,6 +161,37 @@ async def _rounds(service: Service, told: Callable[[str], None]) -> None:
                 await service.woken.wait()
 
 
+async def _checks(service: Service, told: Callable[[str], None]) -> None:
+    """Look at each package when its time has come, and at once when it was found damaged; mend it."""
+    loop = asyncio.get_running_loop()
+    tried: dict[Cid, float] = {}
+    next_look = 0.0
+    while True:
+        wanted = set()
+        while service.suspects:  # other threads add to it meanwhile
+            cid = service.suspects.pop()
+            if loop.time() >= tried.get(cid, 0.0):
+                wanted.add(cid)
+        if loop.time() >= next_look:
+            wanted.update(await service.run(service.federation.due, service.ledger.index))
+            next_look = loop.time() + CHECK_LOOK_SECONDS
+        for cid in wanted:
+            lines, is_whole = await service.run(_check, service, cid)
+            for line in lines:
+                told(line)
+            if not is_whole:  # whoever asks for its blocks must not keep this node busy
+                tried[cid] = loop.time() + TRY_AGAIN_SECONDS
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _check(service: Service, cid: Cid) -> tuple[list[str], bool]:
+    try:
+        done = service.federation.check(cid, progress=service.progress)
+    except HeritageError as error:
+        return [f"check of {format_cid(cid)}: {error.code}: {error}"], False
+    return [line for one in done for line in repaired_lines(one)], not any(one.findings for one in done)
+
+
 def _mark(checkpoint: Path) -> tuple[int, int] | None:
     try:
         found = checkpoint.stat()
@@ -172,11 +211,11 @@ def _collect(service: Service) -> list[str]:
 def _sync(service: Service) -> list[str]:
     lines = []
     try:
-        for synced in service.federation.sync():
+        for synced in service.federation.sync(progress=service.progress):
             lines += synced_lines(synced)
             if synced.fork is not None:
                 service.federation.spread(synced.fork)
-        for one in service.federation.replicate():
+        for one in service.federation.replicate(progress=service.progress):
             lines += replicated_lines(one)
     except HeritageError as error:
         lines.append(f"peers: {error.code}: {error}")
@@ -206,6 +245,15 @@ def replicated_lines(one: Replicated) -> list[str]:
     if not one.findings:
         return [f"{name}: replica held, {one.fetched} bytes fetched"]
     return [f"{name}: {finding.code}: {finding.message}" for finding in one.findings]
+
+
+def repaired_lines(one: Repaired) -> list[str]:
+    """Say what a check found and mended, if anything."""
+    if not one.was_damaged:
+        return []
+    files, count = "files" if len(one.files) != 1 else "file", len(one.files)
+    lines = [f"{one.package_cid}: found damaged, {count} {files} mended, {one.fetched} bytes fetched"]
+    return lines + [f"{one.package_cid}: {found.code}: {found.path} {found.found}" for found in one.findings]
 
 
 def notify(state: str) -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.deposit.books import witness_signers
-from heritage_ledger.errors import EvidenceInvalid, HeritageError
+from heritage_ledger.errors import EvidenceInvalid, HeritageError, OperationFailed
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.signing import Gate
 from heritage_ledger.home.keyring import open_node_keys
@@ -25,6 +25,7 @@ from heritage_ledger.home.settings import check_origin, read_secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from heritage_ledger.content.cid import Cid
     from heritage_ledger.federation.federation import Federation
     from heritage_ledger.home.keyring import NodeKeyring
     from heritage_ledger.ledger import Ledger
@@ -34,6 +35,22 @@ DISK_THREADS: Final = 8
 """Threads that read the disk for requests."""
 
 _T = TypeVar("_T")
+
+
+class Stoppable:
+    """Progress of work that ends when the node stops: nothing is half-done, the next start goes on."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+
+    def begin(self, phase: str, *, files: int | None = None, size: int | None = None) -> None:  # noqa: ARG002 - the protocol's
+        """Raise when the node stops."""
+        self.advance()
+
+    def advance(self, *, files: int = 0, size: int = 0) -> None:  # noqa: ARG002 - the protocol's
+        """Raise when the node stops."""
+        if self.stopping:
+            raise OperationFailed("node-stopping", "the node is being stopped; the next start goes on")
 
 
 @dataclass
@@ -47,6 +64,9 @@ class Service:
     witness: Witness = field(init=False)
     gate: Gate = field(init=False)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    progress: Stoppable = field(default_factory=Stoppable)
+    suspects: set[Cid] = field(default_factory=set)
+    """Packages that were found damaged while they were served."""
     given: Counter[str] = field(default_factory=Counter)
     """Bytes of blocks that each peer was given since its last word of thanks."""
 
@@ -64,7 +84,13 @@ class Service:
         self.federation = self.ledger.federation
         self._pool = self._held.enter_context(ThreadPoolExecutor(DISK_THREADS, "disk"))
         self.holdings = self._held.enter_context(
-            Holdings(self.ledger.home, self.ledger.index, self.federation.peers, self.ledger.kubo)
+            Holdings(
+                self.ledger.home,
+                self.ledger.index,
+                self.federation.peers,
+                self.ledger.kubo,
+                suspect=self.suspects.add,
+            )
         )
         self.witness = self.federation.witness(witness_signers(self.ledger.origin, self.keys))
         self.gate = Gate(self.ledger.origin, self._key_of)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told from the thread that does the work, often; must be cheap and must not raise."""
+    """Told from the thread that does the work, often; must be cheap. What it raises ends the work."""
 
     def begin(self, phase: str, *, files: int | None = None, size: int | None = None) -> None:
         """Start a phase (`survey`, `copy`, `seal`, `record`, `verify`, …), with totals where known.

@@ -10,19 +10,20 @@ here is hashed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from typing import TYPE_CHECKING, Final, Self
 
 from heritage_ledger.content.blocks import PackageKey, State, damaged_below
 from heritage_ledger.content.car import encode_car, open_car
-from heritage_ledger.content.cid import DAG_PB, RAW, Cid, codec_of, digest_of, format_cid, make_cid
+from heritage_ledger.content.cid import DAG_PB, RAW, Cid, codec_of, digest_of, format_cid, make_cid, parse_cid
 from heritage_ledger.content.dagpb import parse_node
 from heritage_ledger.content.reading import CHUNK_SIZE
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, OperationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from heritage_ledger.content.blocks import PackageBlocks
@@ -124,6 +125,39 @@ class KuboEngine:
     def own_pins(self) -> Iterator[Pin]:
         """The pins of this ledger."""
         return (pin for pin in self.rpc.pins() if pin.name.startswith(f"{PREFIX}{self._origin} "))
+
+    def mend(self, root: Cid, blocks: Mapping[Cid, bytes]) -> list[Cid]:
+        """Store blocks below `root`, which were hashed, in place of missing or damaged ones.
+
+        The daemon writes no block that it remembers to have (measured with 0.43). Such a one is removed
+        first; own pins over it are taken away for that moment. Returned are those that a pin of others keeps
+        as they are: after a restart of the daemon the same call replaces them.
+        """
+        car = [(cid, blocks[cid]) for cid in blocks]
+        self.rpc.dag_import(root, encode_car([root], car))
+        pins: dict[str, str] = {}
+        stuck = [cid for cid in blocks if self.state(cid) is not State.OK]
+        try:
+            for cid in stuck:
+                if self._unpinned(cid, pins):
+                    self.rpc.block_rm(cid)
+            if stuck:
+                self.rpc.dag_import(root, encode_car([root], car))
+        finally:
+            for pinned, name in pins.items():
+                with contextlib.suppress(EvidenceMissing):  # what is still missing is for the caller to say
+                    self.rpc.pin_add(parse_cid(pinned), name)
+        return [cid for cid in stuck if self.state(cid) is not State.OK]
+
+    def _unpinned(self, cid: Cid, pins: dict[str, str]) -> bool:
+        """Take away own pins until none is over `cid`; say whether that came about."""
+        while (pinned := self.rpc.pin_over(cid)) is not None:
+            name = self.rpc.pin_name(parse_cid(pinned))
+            if name is None or not name.startswith(f"{PREFIX}{self._origin} ") or pinned in pins:
+                return False
+            pins[pinned] = name
+            self.rpc.pin_rm(parse_cid(pinned))
+        return True
 
     def damaged(self, root: Cid) -> Iterator[tuple[Cid, State]]:
         """Read every block below `root` and yield those that are not whole; see `Engine.damaged`.

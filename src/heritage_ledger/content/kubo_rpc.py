@@ -41,6 +41,7 @@ _JOINED: Final = 256 << 10
 """Bytes that are sent at once when the sections of a CAR are small."""
 _NOT_HERE: Final = ("block was not found locally", "could not find", "not found")
 _NOT_PINNED: Final = "not pinned"
+_INDIRECT: Final = "indirect through "
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,29 @@ class KuboRpc:
             if parse_cid(text) == cid and isinstance(found, dict):
                 return str(found.get("Name") or "")
         return None
+
+    def pin_over(self, cid: Cid) -> str | None:
+        """A pin because of which the daemon keeps `cid`: the CID that is pinned; None without."""
+        query = [("arg", format_cid(cid)), ("type", "all"), _OFFLINE]
+        try:
+            said = self._service.json("POST", "/api/v0/pin/ls", query=query)
+        except OperationFailed as error:
+            if error.code == "engine-refused" and _NOT_PINNED in str(error.found):
+                return None
+            raise
+        try:
+            ((text, found),) = said["Keys"].items()
+            return str(found["Type"]).removeprefix(_INDIRECT) if _INDIRECT in found["Type"] else str(text)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._service.unexpected("Keys", repr(said)[:80]) from error
+
+    def block_rm(self, cid: Cid) -> None:
+        """Remove a block that no pin holds; none is no error."""
+        query = [("arg", format_cid(cid)), ("force", "true"), _OFFLINE]
+        for line in self._service.lines("POST", "/api/v0/block/rm", query=query):
+            _check_line(self._service, line)
+            if line.get("Error"):
+                raise self._service.refusal(str(line["Error"]), "a block that stays")
 
     def pin_verify(self, cid: Cid) -> list[str]:
         """The blocks that the daemon itself says are bad below the pin of `cid`, in its words.

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from heritage_ledger.content.blocks import PackageKey
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.deposit.stores import open_state
 from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
 from heritage_ledger.events.bodies import dissemination_body
+from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.assurance import learn_behind
+from heritage_ledger.federation.checks import due, note_check
 from heritage_ledger.federation.client import Client, answer_error
 from heritage_ledger.federation.forks import keep_fork, stored_forks
 from heritage_ledger.federation.holdings import Holdings
@@ -45,6 +49,7 @@ from heritage_ledger.provenance.reader import Reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.deposit.books import Books
     from heritage_ledger.errors import Finding
@@ -305,9 +310,9 @@ class Federation:
         """Fetch what is pledged and not held yet, a package at a time."""
         with self._signing:
             books = self._books()
-            yield from Replicator(self.home, books, self.peers, books.size()).run(
-                lambda peer: self.source(peer.origin), progress=progress
-            )
+        yield from Replicator(self.home, books, self.peers, self._signing).run(
+            lambda peer: self.source(peer.origin), progress=progress
+        )
 
     def copies(self, index: Index, what: str | None = None) -> Iterator[PackageHolders]:
         """Who holds the own packages, all or those of an asset or CID, by the peers' mirrored logs.
@@ -334,21 +339,57 @@ class Federation:
         """
         with self._signing:
             books = self._books()
-            rows = list(self._packages(books.index, what))
-            if what is not None and not rows:
-                raise EvidenceMissing("not-found", "no asset or package of this name", path=what)
-            with Holdings(self.home, books.index, self.peers, self._kubo()) as holdings:
-                for origin, row in rows:
-                    folder = self.home.root / row.folder
-                    if is_released(folder) or (origin != self.settings.origin and not folder.is_dir()):
-                        continue
-                    started = books.now()
-                    work = Repair(self.home, holdings.get, self.source(origin))
-                    repaired = work.run(folder, row.package_cid, origin=origin, progress=progress)
+        rows = list(self._packages(books.index, what))
+        if what is not None and not rows:
+            raise EvidenceMissing("not-found", "no asset or package of this name", path=what)
+        with Holdings(self.home, books.index, self.peers, self._kubo()) as holdings:
+            for origin, row in rows:
+                for started, repaired in self._repair(holdings, origin, row, progress):
                     if repaired.was_damaged:
-                        record_recovery(books, repaired, started)
+                        with self._signing:
+                            record_recovery(books, repaired, started)
                         self._thank(repaired)
                     yield repaired
+
+    def _repair(
+        self, holdings: Holdings, origin: str, row: PackageRow, progress: Progress
+    ) -> Iterator[tuple[str, Repaired]]:
+        """Mend the bag of one package, and what Kubo holds of an own one; yields when each began."""
+        folder, kubo = self.home.root / row.folder, self._kubo()
+        is_own = origin == self.settings.origin
+        if not is_released(folder) and (is_own or folder.is_dir()):
+            work = Repair(self.home, holdings.get, self.source(origin))
+            started = format_timestamp(datetime.now(UTC))
+            yield started, work.run(folder, row.package_cid, origin=origin, progress=progress)
+        if is_own and kubo is not None:
+            work = Repair(self.home, holdings.get, self.source(origin))
+            key = PackageKey(row.asset, row.version)
+            started = format_timestamp(datetime.now(UTC))
+            done = work.run_engine(kubo, key, row.package_cid, origin=origin, progress=progress)
+            if done.was_damaged or is_released(folder):
+                yield started, done
+
+    # checks by the node
+
+    def due(self, index: Index) -> list[Cid]:
+        """The packages that the node should look at now, those that were not for the longest time first."""
+        every = timedelta(days=self.settings.node.check_days)
+        if not every:
+            return []
+        held = [
+            row.package_cid
+            for origin, row in self._packages(index, None)
+            if origin == self.settings.origin or (self.home.root / row.folder).is_dir()
+        ]
+        return list(due(self.home, dict.fromkeys(held), every, time.time()))
+
+    def check(self, cid: Cid, *, progress: Progress = SILENT) -> list[Repaired]:
+        """Compare a package with its address, mend what is not whole, and note that it was looked at."""
+        done = list(self.repair(format_cid(cid), progress=progress))
+        every = timedelta(days=self.settings.node.check_days)
+        is_whole = not any(one.findings for one in done)
+        note_check(self.home, cid, every, time.time(), is_whole=is_whole)
+        return done
 
     def _packages(self, own: Index, what: str | None) -> Iterator[tuple[str, PackageRow]]:
         def named(row: PackageRow) -> bool:

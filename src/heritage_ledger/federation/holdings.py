@@ -13,7 +13,7 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageErr
 from heritage_ledger.federation.mirroring import open_mirror_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
@@ -25,14 +25,28 @@ if TYPE_CHECKING:
 class Holdings:
     """Blocks by CID, each hashed before it leaves. Any thread may use it; to be closed."""
 
-    def __init__(self, home: Home, own: Index, peers: Peers, kubo: KuboEngine | None) -> None:
-        """Look into the own index first, then into those of the mirrors, then into Kubo."""
+    def __init__(
+        self,
+        home: Home,
+        own: Index,
+        peers: Peers,
+        kubo: KuboEngine | None,
+        *,
+        suspect: Callable[[Cid], None] = lambda _: None,
+    ) -> None:
+        """Look into the own index first, then into those of the mirrors, then into Kubo.
+
+        `suspect` is told the CID of a package that is recorded here and was found damaged on the way.
+        """
         self._home = home
         self._own = EmbeddedEngine(home.root, own)
+        self._own_index = own
         self._peers = peers
         self._kubo = kubo
+        self._suspect = suspect
         self._held = contextlib.ExitStack()
         self._mirrors: dict[str, EmbeddedEngine] = {}
+        self._mirror_indexes: list[Index] = []
         self._turn = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -65,6 +79,8 @@ class Holdings:
                 block = self._kubo.get(cid)
                 if hashlib.sha256(block).digest() == digest_of(cid):
                     return block
+        for package in self._packages_with(cid):
+            self._suspect(package)
         raise problem or EvidenceMissing("block-missing", "the block is not here", path=format_cid(cid))
 
     def get_many(self, cids: Sequence[Cid]) -> Iterator[tuple[Cid, bytes]]:
@@ -90,6 +106,19 @@ class Holdings:
             return False
         return True
 
+    def _packages_with(self, cid: Cid) -> Iterator[Cid]:
+        """The packages in whose files this block should lie."""
+        for index in self._indexes():
+            paths = [reference.path for reference in index.lookup(digest_of(cid)).references]
+            for row in index.packages() if paths else ():
+                if any(path.startswith(f"{row.folder}/") for path in paths):
+                    yield row.package_cid
+
+    def _indexes(self) -> Iterator[Index]:
+        yield self._own_index
+        self._mirror_engines()
+        yield from list(self._mirror_indexes)
+
     def _engines(self) -> Iterator[EmbeddedEngine]:
         yield self._own
         yield from self._mirror_engines()
@@ -100,4 +129,5 @@ class Holdings:
                 if peer.origin not in self._mirrors and self._home.mirror_of(peer.origin).index.exists():
                     index = self._held.enter_context(open_mirror_index(self._home, peer))
                     self._mirrors[peer.origin] = EmbeddedEngine(self._home.root, index)
+                    self._mirror_indexes.append(index)
             return list(self._mirrors.values())

@@ -18,7 +18,7 @@ from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
 from heritage_ledger.events.bodies import FileFailure, recovery_body
-from heritage_ledger.federation.assembly import Writer, bad_pieces, fetch, pieces, tree_files
+from heritage_ledger.federation.assembly import Piece, Writer, bad_pieces, fetch, pieces, tree_files
 from heritage_ledger.federation.source import Nodes, first_of
 from heritage_ledger.home.durable import (
     SEALED_FILE,
@@ -33,15 +33,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from heritage_ledger.content.blocks import PackageKey
     from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.deposit.books import Books
-    from heritage_ledger.federation.assembly import Piece, TreeFile
+    from heritage_ledger.federation.assembly import TreeFile
     from heritage_ledger.federation.source import PeerBlocks
     from heritage_ledger.home.layout import Home
     from heritage_ledger.progress import Progress
 
 _WRITABLE: Final = 0o700
-_COPY: Final = 1 << 20
+_AT_ONCE: Final = 16
+"""Blocks that are in memory while they go into Kubo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,13 @@ class Repaired:
     helpers: tuple[str, ...]
     quarantined: Path | None
     findings: tuple[Finding, ...]
+    blocks: int = 0
+    """Blocks that were replaced in Kubo."""
 
     @property
     def was_damaged(self) -> bool:
         """Say whether anything had to be done."""
-        return bool(self.files or self.findings or self.quarantined)
+        return bool(self.files or self.findings or self.quarantined or self.blocks)
 
 
 class Repair:
@@ -122,6 +127,40 @@ class Repair:
             tuple(sorted(self._source.given)),
             aside if aside.is_dir() else None,
             tuple(findings),
+        )
+
+    def run_engine(
+        self, kubo: KuboEngine, package: PackageKey, cid: Cid, *, origin: str, progress: Progress = SILENT
+    ) -> Repaired:
+        """Read every block of a package in Kubo, and replace those that are missing or changed.
+
+        Raises:
+            TemporaryFailure: the daemon does not answer.
+        """
+        progress.begin("repair in Kubo")
+        mended: set[Cid] = set()
+        lost: dict[Cid, None] = {}
+        while bad := [one for one, _ in kubo.damaged(cid) if one not in lost]:
+            for start in range(0, len(bad), _AT_ONCE):  # what is below a node shows when it is back
+                some = bad[start : start + _AT_ONCE]
+                found = self._get_many(some)
+                stuck = kubo.mend(cid, found) if found else []
+                lost |= dict.fromkeys(one for one in some if one not in found or one in stuck)
+                mended.update(one for one in found if one not in stuck)
+                progress.advance(size=sum(map(len, found.values())))
+        if not lost and not kubo.is_pinned(cid):
+            kubo.rename(package, cid)
+        paths = _paths(kubo.get, cid, mended | set(lost))
+        findings = [_lost(piece) for one in lost for piece in paths.get(one, [Piece("", one, 0, 0)])]
+        return Repaired(
+            origin,
+            format_cid(cid),
+            tuple(dict.fromkeys(piece.path for one in mended for piece in paths.get(one, ()))),
+            self._source.given.total(),
+            tuple(sorted(self._source.given)),
+            None,
+            (*findings, *(self._source.findings if findings else ())),
+            len(mended),
         )
 
     def _mend(self, folder: Path, file: TreeFile, aside: Path, progress: Progress) -> list[Finding] | None:
@@ -214,6 +253,20 @@ def record_recovery(books: Books, repaired: Repaired, started: str) -> None:
     record_statement(books, body)
 
 
+def _paths(get: Callable[[Cid], bytes], root: Cid, cids: set[Cid]) -> dict[Cid, list[Piece]]:
+    """Find the pieces of files whose blocks these are, as far as the tree can be read."""
+    found: dict[Cid, list[Piece]] = {}
+    with contextlib.suppress(EvidenceMissing, EvidenceInvalid):
+        for file in tree_files(get, root) if cids else ():
+            if file.cid is None:
+                continue
+            whole = Piece(file.path, file.cid, 0, file.size or 0)
+            for piece in (whole, *pieces(get, file)):
+                if piece.cid in cids:
+                    found.setdefault(piece.cid, []).append(piece)
+    return found
+
+
 def _renamed(piece: Piece, path: str) -> Piece:
     return type(piece)(path, piece.cid, piece.offset, piece.length, piece.data)
 
@@ -226,9 +279,9 @@ def _lost(piece: Piece) -> Finding:
     return Finding(
         "repair-lost",
         "nobody can give back a piece of the file",
-        piece.path,
+        piece.path or None,
         expected=format_cid(piece.cid),
-        found=f"bytes {piece.offset} to {piece.offset + piece.length - 1}",
+        found=f"bytes {piece.offset} to {piece.offset + piece.length - 1}" if piece.path else None,
         advice="ask other institutions, or look for a backup; the damaged file is left as it is",
     )
 

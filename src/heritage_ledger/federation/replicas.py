@@ -189,14 +189,17 @@ class _Place:
 
 
 class Replicator:
-    """Fulfils the pledges of one home. One at a time: the caller holds no lock."""
+    """Fulfils the pledges of one home. One at a time."""
 
-    def __init__(self, home: Home, books: Books, peers: Peers, log_size: int) -> None:
-        """`books` records what was fetched."""
+    def __init__(
+        self, home: Home, books: Books, peers: Peers, signing: contextlib.AbstractContextManager[object]
+    ) -> None:
+        """`books` records what was fetched, for one thread at a time: `signing` is held for each event."""
         self._home = home
         self._books = books
         self._peers = peers
-        self._size = log_size
+        self._signing = signing
+        self._size = books.size()
 
     def run(self, source_of: SourceOf, *, progress: Progress = SILENT) -> Iterator[Replicated]:
         """Fetch what is pledged and not held, a package at a time, in the order of the peer's log.
@@ -241,7 +244,8 @@ class Replicator:
                     file_count=row.files,
                     byte_count=row.bytes,
                 )
-                record_statement(self._books, body)
+                with self._signing:
+                    record_statement(self._books, body)
         except HeritageError as error:
             findings = (error.finding, *source.findings)
         return Replicated(

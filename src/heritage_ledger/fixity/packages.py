@@ -145,7 +145,8 @@ def blocks_stage(kubo: KuboEngine, root: Cid) -> Stage:
                 format_cid(cid),
                 expected="bytes that hash to the address",
                 found=state.value,
-                advice="`heritage engine move --to kubo` fills the engine again from the bag",
+                advice="`heritage repair` brings it from peers, "
+                "`heritage engine move --to kubo` from the bag",
             )
             for cid, state in islice(kubo.damaged(root), MAX_BLOCKS_NAMED)
         ]

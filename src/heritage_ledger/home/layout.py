@@ -69,6 +69,11 @@ class Home:
         return self.root / "forks"
 
     @property
+    def checked(self) -> Path:
+        """When each package was last checked by the node."""
+        return self.root / "checked"
+
+    @property
     def policy(self) -> Path:
         """Which witnesses must have cosigned a checkpoint (C2SP tlog-policy)."""
         return self.root / "policy"

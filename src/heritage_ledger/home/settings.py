@@ -33,6 +33,8 @@ DEFAULT_KUBO = "/ip4/127.0.0.1/tcp/5001"
 """Where a Kubo daemon listens unless it was told otherwise."""
 DEFAULT_PORT = 8463
 """Where a node listens unless it was told otherwise; 0 lets the system choose."""
+MAX_CHECK_DAYS = 3_650
+"""The longest time between two checks of a package by the node."""
 MAX_SYNC_SECONDS = 86_400
 """The longest pause between two rounds of looking at peers."""
 DEFAULT_CLASS = "default"
@@ -81,7 +83,8 @@ class NodeSettings:
 
     `host` and `port` are where it listens, `url` where others reach it; `admin_token` says where the token
     for local administration is found. `allow_private` lets peers live at loopback and private addresses.
-    `copies` is how many verified copies a package should have, its own among them. Times are in seconds.
+    `copies` is how many verified copies a package should have, its own among them. `check_days` is how often
+    the node compares every package with its address, 0 for never.
     """
 
     host: str = "127.0.0.1"
@@ -91,6 +94,7 @@ class NodeSettings:
     allow_private: bool = False
     sync_seconds: int = 60
     copies: int = 2
+    check_days: int = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +252,10 @@ class _Table:
             raise _invalid(f"{name} as a list of names", repr(value)[:80])
         return tuple(value)
 
-    def count(self, name: str, default: int, most: int = MAX_COPIES) -> int:
+    def count(self, name: str, default: int, most: int = MAX_COPIES, *, least: int = 1) -> int:
         value = self.values.get(name, default)
-        if type(value) is not int or not 1 <= value <= most:
-            raise _invalid(f"{name} from 1 to {most}", repr(value)[:80])
+        if type(value) is not int or not least <= value <= most:
+            raise _invalid(f"{name} from {least} to {most}", repr(value)[:80])
         return value
 
 
@@ -338,7 +342,7 @@ def _readers(table: _Table) -> dict[str, Reader]:
     return readers
 
 
-_NODE_KEYS = {"listen", "url", "admin_token", "allow_private", "sync_seconds", "copies"}
+_NODE_KEYS = {"listen", "url", "admin_token", "allow_private", "sync_seconds", "copies", "check_days"}
 
 
 def _node(table: _Table) -> NodeSettings:
@@ -360,6 +364,7 @@ def _node(table: _Table) -> NodeSettings:
         private,
         table.count("sync_seconds", usual.sync_seconds, MAX_SYNC_SECONDS),
         table.count("copies", usual.copies),
+        table.count("check_days", usual.check_days, MAX_CHECK_DAYS, least=0),
     )
 
 

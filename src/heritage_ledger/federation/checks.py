@@ -1,0 +1,64 @@
+"""When each package was last compared with its signed address: a file under `checked/` for each, its time.
+
+The file says nothing but its time, and may be lost: then the package is due within one period, at a moment
+drawn by chance, so that not all packages of a home fall due at once.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from heritage_ledger.content.cid import format_cid
+from heritage_ledger.home.durable import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import timedelta
+    from pathlib import Path
+
+    from heritage_ledger.content.cid import Cid
+    from heritage_ledger.home.layout import Home
+
+AGAIN_SECONDS: Final = 86_400
+"""When a package that could not be made whole is looked at again."""
+
+
+def due(home: Home, packages: Iterable[Cid], every: timedelta, now: float) -> Iterator[Cid]:
+    """Yield those packages whose last check is longer ago than `every`; `now` in POSIX seconds.
+
+    Raises:
+        DiskProblem: the time of one that was never checked cannot be noted.
+    """
+    period = every.total_seconds()
+    for cid in packages:
+        path = _path(home, cid)
+        try:
+            last = path.stat().st_mtime
+        except FileNotFoundError:
+            last = now - secrets.randbelow(int(period) + 1)
+            _note(path, last)
+        if last + period <= now:
+            yield cid
+
+
+def note_check(home: Home, cid: Cid, every: timedelta, now: float, *, is_whole: bool) -> None:
+    """Note that a package was looked at; one that is not whole is due again after a day at most.
+
+    Raises:
+        DiskProblem: it cannot be noted.
+    """
+    early = max(0.0, every.total_seconds() - AGAIN_SECONDS)
+    _note(_path(home, cid), now if is_whole else now - early)
+
+
+def _path(home: Home, cid: Cid) -> Path:
+    return home.checked / format_cid(cid)
+
+
+def _note(path: Path, when: float) -> None:
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (when, when))
