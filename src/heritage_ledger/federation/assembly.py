@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from heritage_ledger.progress import Progress
 
     Get: TypeAlias = Callable[[Cid], bytes]
-    GetMany: TypeAlias = Callable[[list[Cid]], dict[Cid, bytes]]
+    GetMany: TypeAlias = Callable[[list[Cid], int], dict[Cid, bytes]]
 
 AHEAD: Final = 2
 """Batches that are on their way while one is written."""
@@ -130,7 +130,8 @@ def fetch(
 ) -> list[Piece]:
     """Fetch pieces in batches and hand each to `write`, in order; return those that nobody gave.
 
-    While one batch is written the next ones are on their way: `get_many` is called from threads.
+    While one batch is written the next ones are on their way: `get_many` is called from threads, with the
+    CIDs and the bytes that they have together.
     """
     missing: list[Piece] = []
 
@@ -147,8 +148,9 @@ def fetch(
     with ThreadPoolExecutor(AHEAD, "fetch") as pool:
         try:
             for batch in _batches(wanted):
-                asked = [piece.cid for piece in batch if piece.data is None]
-                waiting.append((batch, pool.submit(get_many, asked)))
+                asked = [piece for piece in batch if piece.data is None]
+                most = sum(piece.length for piece in asked)
+                waiting.append((batch, pool.submit(get_many, [piece.cid for piece in asked], most)))
                 if len(waiting) > AHEAD:
                     first, future = waiting.popleft()
                     take(first, future.result())

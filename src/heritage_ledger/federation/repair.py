@@ -218,13 +218,13 @@ class Repair:
             os.close(descriptor)
         return []
 
-    def _get_many(self, cids: list[Cid]) -> dict[Cid, bytes]:
+    def _get_many(self, cids: list[Cid], most: int | None = None) -> dict[Cid, bytes]:
         """Take from elsewhere in this home what is whole there, and ask peers for the rest."""
         found = {}
         for cid in cids:
             with contextlib.suppress(HeritageError):
                 found[cid] = self._local(cid)
-        return found | self._source.get_many([cid for cid in cids if cid not in found])
+        return found | self._source.get_many([cid for cid in cids if cid not in found], most)
 
     def _set_aside_strangers(self, folder: Path, expected: set[str], aside: Path) -> None:
         """Move to quarantine what lies in the bag and does not belong to it."""

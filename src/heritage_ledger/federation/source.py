@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from heritage_ledger.identity.keys import Ed25519Signer
 
     Get: TypeAlias = Callable[[Cid], bytes]
-    GetMany: TypeAlias = Callable[[list[Cid]], dict[Cid, bytes]]
+    GetMany: TypeAlias = Callable[..., dict[Cid, bytes]]
 
 MAX_BATCH: Final = 512
 """Blocks that one request asks for."""
@@ -35,6 +35,7 @@ MAX_NODES: Final = 64
 MAX_AHEAD: Final = 65_536
 """Nodes of a tree that are known to come, and not asked for yet."""
 _OVERHEAD: Final = 4_096
+_SECTION_HEAD: Final = 64
 
 
 class PeerBlocks:
@@ -69,15 +70,18 @@ class PeerBlocks:
             )
         return found[cid]
 
-    def get_many(self, cids: Sequence[Cid]) -> dict[Cid, bytes]:
-        """Return those of the blocks that any peer gave; at most `MAX_BATCH` may be asked for."""
+    def get_many(self, cids: Sequence[Cid], most: int | None = None) -> dict[Cid, bytes]:
+        """Return those of the blocks that any peer gave; at most `MAX_BATCH` may be asked for.
+
+        `most` is how many bytes they have together, where that is known: no more is taken.
+        """
         found: dict[Cid, bytes] = {}
         for peer in list(self._peers):
             missing = [cid for cid in dict.fromkeys(cids) if cid not in found]
             if not missing:
                 break
             try:
-                self._ask(peer, missing, found)
+                self._ask(peer, missing, found, most)
             except HeritageError as error:
                 with self._turn:
                     self.findings.append(_about(peer, error))
@@ -85,13 +89,14 @@ class PeerBlocks:
                         self._peers.remove(peer)
         return found
 
-    def _ask(self, peer: Peer, cids: Sequence[Cid], found: dict[Cid, bytes]) -> None:
+    def _ask(self, peer: Peer, cids: Sequence[Cid], found: dict[Cid, bytes], most: int | None) -> None:
         url = f"{peer.url}/api/v1/blocks"
         body = json.dumps({"cids": [format_cid(cid) for cid in cids]}).encode()
         request = Request("POST", url, body)
         headers = sign_request(request, self._signer, origin=self._origin, audience=peer.origin)
         wanted = set(cids)
-        limit = len(cids) * MAX_SECTION + _OVERHEAD
+        size = len(cids) * MAX_SECTION if most is None else most
+        limit = size + len(cids) * _SECTION_HEAD + _OVERHEAD
         with self._client.opened("POST", url, limit=limit, body=body, headers=headers) as answer:
             check_status(answer, url)
             for cid, block in open_car(answer.read, max_size=limit).blocks:
