@@ -32,6 +32,8 @@ BATCH_BYTES: Final = 8 << 20
 """Bytes that one request asks for, as far as sizes are known."""
 MAX_NODES: Final = 64
 """Nodes of a tree that one request asks for."""
+HELD_BYTES: Final = 16 << 20
+"""Bytes of nodes that were fetched and are not needed yet; those of one request come on top."""
 MAX_AHEAD: Final = 65_536
 """Nodes of a tree that are known to come, and not asked for yet."""
 _OVERHEAD: Final = 4_096
@@ -113,7 +115,7 @@ class PeerBlocks:
 class Nodes:
     """A `get` for walking a tree from its root: nodes that are linked come along with the next request.
 
-    For one thread. It holds at most `MAX_NODES` that were fetched and not asked for yet.
+    For one thread. It holds about `HELD_BYTES` that were fetched and not asked for yet.
     """
 
     def __init__(self, get: Get, get_many: GetMany) -> None:
@@ -136,23 +138,30 @@ class Nodes:
             block = self._batch(cid)
         if block is None:
             block = self._get(cid)
+            self._look_into(cid, block)
+        self._last = (cid, block)
+        return block
+
+    def _batch(self, cid: Cid) -> bytes | None:
+        while sum(map(len, self._held.values())) > HELD_BYTES:
+            del self._held[next(iter(self._held))]  # held the longest: needed last, and asked for again then
+        wanted = [cid]
+        while self._ahead and len(wanted) < MAX_NODES:
+            wanted.append(self._ahead.popitem()[0])
+        found = self._get_many(wanted)
+        for one in reversed(wanted):  # what is below the first is needed first
+            if one in found:
+                self._look_into(one, found[one])
+                self._held[one] = found[one]
+        return self._held.pop(cid, None)
+
+    def _look_into(self, cid: Cid, block: bytes) -> None:
         check_block(cid, block)
         for link in reversed(parse_node(block).links):
             if codec_of(link.cid) == DAG_PB and link.cid not in self._held:
                 self._ahead[link.cid] = None
         while len(self._ahead) > MAX_AHEAD:
             del self._ahead[next(iter(self._ahead))]
-        self._last = (cid, block)
-        return block
-
-    def _batch(self, cid: Cid) -> bytes | None:
-        if len(self._held) >= MAX_NODES:
-            self._held.clear()  # read in another order than linked; what is needed is asked for again
-        wanted = [cid]
-        while self._ahead and len(wanted) + len(self._held) < MAX_NODES:
-            wanted.append(self._ahead.popitem()[0])
-        self._held.update(self._get_many(wanted))
-        return self._held.pop(cid, None)
 
 
 def _about(peer: Peer, error: HeritageError) -> Finding:

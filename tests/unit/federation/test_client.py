@@ -1,8 +1,6 @@
 """The one way out: addresses checked as they are dialled, sizes and times bounded, nothing followed."""
 
-import contextlib
 import socket
-import threading
 import time
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from heritage_ledger.errors import EvidenceInvalid, HeritageError, TemporaryFailure, UsageError
 from heritage_ledger.federation import client as module
 from heritage_ledger.federation.client import Client, check_address, check_url
+from heritage_testkit.sockets import answer, talking
 
 PRIVATE = [
     "127.0.0.1",
@@ -53,31 +52,8 @@ def test_public_addresses_may_be_dialled(address):
 
 @pytest.fixture
 def server():
-    """A server on loopback that says whatever a test wants, to every connection."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(20)
-    state = {"say": lambda _: None, "seen": 0}
-
-    def serve():
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            state["seen"] += 1
-            with sock, contextlib.suppress(OSError):
-                sock.settimeout(20)
-                sock.recv(65536)
-                state["say"](sock)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    state["url"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    yield state
-    with contextlib.suppress(OSError):
-        listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(20)
+    with talking() as said:
+        yield said
 
 
 SPELLINGS = [
@@ -96,11 +72,11 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_no_spelling_of_loopback_is_dialled(server, spelling):
-    port = server["url"].rpartition(":")[2]
+    port = server.url.rpartition(":")[2]
     with Client() as client, pytest.raises(HeritageError) as caught:
         client.get(spelling.format(port=port))
     assert caught.value.code in {"peer-address", "peer-unreachable", "peer-url"}
-    assert server["seen"] == 0
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -125,28 +101,23 @@ def test_only_plain_urls(url):
     assert caught.value.code == "peer-url"
 
 
-def answer(body, *headers):
-    head = "\r\n".join(["HTTP/1.1 200 OK", *headers, "Connection: close", "", ""]).encode()
-    return lambda sock: sock.sendall(head + body)
-
-
 def ask(server, **how):
     with Client(allow_private=True) as client:
-        return client.ask("GET", f"{server['url']}/x", **how)
+        return client.ask("GET", f"{server.url}/x", **how)
 
 
 def test_an_answer_comes_whole(server):
-    server["say"] = answer(b"hello", "Content-Length: 5")
+    server.say = answer(b"hello", "Content-Length: 5")
     assert ask(server).body == b"hello"
 
 
 def test_no_redirect_is_followed(server):
-    server["say"] = lambda sock: sock.sendall(
+    server.say = lambda sock: sock.sendall(
         b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n"
         b"Connection: close\r\n\r\n"
     )
     assert ask(server).status == 302
-    assert server["seen"] == 1
+    assert len(server.requests) == 1
 
 
 def test_an_endless_body_is_cut(server):
@@ -155,28 +126,28 @@ def test_an_endless_body_is_cut(server):
         for _ in range(10_000):
             sock.sendall(b"x" * 65536)
 
-    server["say"] = endless
+    server.say = endless
     with pytest.raises(EvidenceInvalid) as caught:
         ask(server, limit=1 << 20)
     assert caught.value.code == "peer-too-large"
 
 
 def test_a_compressed_body_is_never_opened(server):
-    server["say"] = answer(b"\x1f\x8b" + b"\0" * 100, "Content-Encoding: gzip", "Content-Length: 102")
+    server.say = answer(b"\x1f\x8b" + b"\0" * 100, "Content-Encoding: gzip", "Content-Length: 102")
     with pytest.raises(EvidenceInvalid) as caught:
         ask(server)
     assert caught.value.code == "peer-answer"
 
 
 def test_a_hundred_thousand_headers_are_refused(server):
-    server["say"] = answer(b"", *(f"X-{at}: y" for at in range(100_000)))
+    server.say = answer(b"", *(f"X-{at}: y" for at in range(100_000)))
     with pytest.raises(TemporaryFailure) as caught:
         ask(server)
     assert caught.value.code == "peer-unreachable"
 
 
 def test_a_cut_body_is_no_answer(server):
-    server["say"] = answer(b"hel", "Content-Length: 5")
+    server.say = answer(b"hel", "Content-Length: 5")
     with pytest.raises(TemporaryFailure):
         ask(server)
 
@@ -189,7 +160,7 @@ def drip(sock):
 
 def test_dripping_headers_are_given_up(server, monkeypatch):
     monkeypatch.setattr(module, "HEADER_SECONDS", 0.5)
-    server["say"] = drip
+    server.say = drip
     with pytest.raises(TemporaryFailure) as caught:
         ask(server)
     assert caught.value.code in {"peer-unreachable", "peer-silent"}
@@ -205,7 +176,7 @@ def test_a_dripping_body_is_given_up(server, monkeypatch):
             sock.sendall(b"x")
             time.sleep(0.05)
 
-    server["say"] = slow
+    server.say = slow
     with pytest.raises(TemporaryFailure) as caught:
         ask(server, limit=1 << 20)
     assert caught.value.code == "peer-silent"
