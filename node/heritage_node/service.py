@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 DISK_THREADS: Final = 8
 """Threads that read the disk for requests."""
+PEER_THREADS: Final = 32
+"""Threads that ask peers, and check what is held."""
 
 _T = TypeVar("_T")
 
@@ -64,6 +66,9 @@ class Service:
     witness: Witness = field(init=False)
     gate: Gate = field(init=False)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when somebody says that peers have something new."""
+    looked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a peer was looked at."""
     progress: Stoppable = field(default_factory=Stoppable)
     suspects: set[Cid] = field(default_factory=set)
     """Packages that were found damaged while they were served."""
@@ -83,6 +88,7 @@ class Service:
         self._held = contextlib.ExitStack()
         self.federation = self.ledger.federation
         self._pool = self._held.enter_context(ThreadPoolExecutor(DISK_THREADS, "disk"))
+        self._peers = self._held.enter_context(ThreadPoolExecutor(PEER_THREADS, "peers"))
         self.holdings = self._held.enter_context(
             Holdings(
                 self.ledger.home,
@@ -126,6 +132,10 @@ class Service:
     async def run(self, function: Callable[..., _T], *values: Any) -> _T:
         """Call a function that waits for the disk, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *values)
+
+    async def work(self, function: Callable[..., _T], *values: Any) -> _T:
+        """Call a function that may wait for peers, in a thread that no request needs."""
+        return await asyncio.get_running_loop().run_in_executor(self._peers, function, *values)
 
     def check_admin(self, request: web.Request) -> None:
         """Raise HTTPUnauthorized unless the request bears the token for local administration."""

@@ -10,12 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HERITAGE = Path(sys.executable).with_name("heritage")
 WAIT = 60.0
-SETTINGS = '\n[node]\nlisten = "127.0.0.1:{port}"\nallow_private = true\nsync_seconds = {sync}\n'
+SETTINGS = '\n[node]\nlisten = "{host}:{port}"\nallow_private = true\nsync_seconds = {sync}\n'
 
 
 @dataclass
@@ -26,11 +30,15 @@ class Institution:
     origin: str
     process: subprocess.Popen[str] | None = None
     url: str = ""
-    said: list[str] = field(default_factory=list)
+    host: str = "127.0.0.1"
+    within: tuple[str, ...] = ()
+    """Words before each command: what runs it somewhere else, such as in a network namespace."""
 
     @classmethod
-    def make(cls, folder: Path, name: str, *, sync: int = 1) -> Institution:
-        made = cls(folder / name, f"{name}.example/ledger/1")
+    def make(
+        cls, folder: Path, name: str, *, sync: int = 1, host: str = "127.0.0.1", within: tuple[str, ...] = ()
+    ) -> Institution:
+        made = cls(folder / name, f"{name}.example/ledger/1", host=host, within=within)
         words = ["--institution", f"{name.title()} of Examples", "--origin", made.origin, "--no-passphrase"]
         made.run("init", *words)
         made.settings(sync=sync)
@@ -39,7 +47,7 @@ class Institution:
     def settings(self, *, port: int = 0, sync: int = 1) -> None:
         path = self.home / "heritage.toml"
         kept = path.read_text().partition("\n[node]")[0]
-        path.write_text(kept + SETTINGS.format(port=port, sync=sync))
+        path.write_text(kept + SETTINGS.format(host=self.host, port=port, sync=sync))
 
     def start(self, **environment: str) -> None:
         """Start the node; it listens where it did before, so that peers find it again."""
@@ -47,12 +55,12 @@ class Institution:
         if port:
             text = (self.home / "heritage.toml").read_text()
             (self.home / "heritage.toml").write_text(
-                re.sub(r'(listen = "127.0.0.1:)\d+', rf"\g<1>{port}", text)
+                re.sub(r'(listen = "[0-9.]+:)\d+', rf"\g<1>{port}", text)
             )
         log = (self.home.parent / f"{self.home.name}.log").open("a")
         with log:
             self.process = subprocess.Popen(
-                [HERITAGE, "--home", self.home, "--json", "node", "run"],
+                [*self.within, HERITAGE, "--home", self.home, "--json", "node", "run"],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -78,7 +86,7 @@ class Institution:
     def run(self, *words: object, ok: tuple[int, ...] = (0,)) -> list[dict]:
         """Run a command on this home and return its JSON lines."""
         done = subprocess.run(
-            [HERITAGE, "--home", self.home, "--json", *map(str, words)],
+            [*self.within, HERITAGE, "--home", self.home, "--json", *map(str, words)],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -120,9 +128,14 @@ def until(what, wait: float = WAIT):
 
 
 @contextlib.contextmanager
-def federation(folder: Path, *names: str, sync: int = 1):
-    """Institutions that trust each other, their nodes running."""
-    made = [Institution.make(folder, name, sync=sync) for name in names]
+def federation(
+    folder: Path, *names: str, sync: int = 1, places: Sequence[tuple[str, tuple[str, ...]]] | None = None
+):
+    """Institutions that trust each other, their nodes running; `places` says each one's host and `within`."""
+    made = [
+        Institution.make(folder, name, sync=sync, host=host, within=within)
+        for name, (host, within) in zip(names, places or [("127.0.0.1", ())] * len(names), strict=True)
+    ]
     try:
         for one in made:
             one.start()

@@ -14,6 +14,7 @@ import ipaddress
 import socket
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
@@ -110,7 +111,8 @@ class Client:
 
     def __init__(self, *, allow_private: bool = False) -> None:
         """With `allow_private` loopback and private addresses may be dialled too."""
-        http_pool, https_pool = _pools(allow_private=allow_private)
+        self._live: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
+        http_pool, https_pool = _pools(self._live, allow_private=allow_private)
         self._manager = urllib3.PoolManager(
             num_pools=64,
             maxsize=CONNECTIONS,
@@ -128,6 +130,11 @@ class Client:
     def close(self) -> None:
         """Let go of every connection; closing twice is nothing."""
         self._manager.clear()
+
+    def stop(self) -> None:
+        """Break off whatever is being asked, from another thread: it ends with `peer-unreachable`."""
+        for connection in list(self._live):
+            _cut(connection.sock)
 
     @contextlib.contextmanager
     def opened(
@@ -246,8 +253,11 @@ def check_address(address: str, *, allow_private: bool) -> None:
         )
 
 
-def _pools(*, allow_private: bool) -> tuple[type[HTTPConnectionPool], type[HTTPSConnectionPool]]:
+def _pools(
+    live: weakref.WeakSet[HTTPConnection], *, allow_private: bool
+) -> tuple[type[HTTPConnectionPool], type[HTTPSConnectionPool]]:
     def connect(self: HTTPConnection) -> socket.socket:
+        live.add(self)
         return _dial(self._dns_host, self.port, allow_private=allow_private)
 
     def getresponse(self: HTTPConnection) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -34,7 +35,7 @@ from heritage_ledger.federation.repair import Repair, record_recovery
 from heritage_ledger.federation.replicas import PackageHolders, Replicator, holders, pledge, pledges
 from heritage_ledger.federation.signing import Request, sign_request
 from heritage_ledger.federation.source import PeerBlocks
-from heritage_ledger.federation.witnessing import Witnesses, standing
+from heritage_ledger.federation.witnessing import ASKED_AT_ONCE, Witnesses, standing
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.release import is_released
@@ -83,7 +84,7 @@ class PeerStatus:
 
 
 class Federation:
-    """The peers of one home. A context, or to be closed; any thread may use it, one `sync` at a time."""
+    """The peers of one home. A context, or to be closed; any thread may use it."""
 
     def __init__(
         self,
@@ -241,10 +242,19 @@ class Federation:
     def sync(self, *, progress: Progress = SILENT) -> Iterator[Synced]:
         """Look at every peer once: its log into the mirror, the fork proofs that it keeps into `forks/`."""
         for peer in self.peers:
-            synced = sync_mirror(self.home, self.state, peer, self.client, progress=progress)
+            yield self.sync_peer(peer, progress=progress)
+
+    def sync_peer(self, peer: Peer, *, progress: Progress = SILENT) -> Synced:
+        """The same for one peer; different peers may be looked at from different threads at once.
+
+        Raises:
+            DiskProblem, HomeLocked, OperationFailed: this home cannot be written.
+        """
+        synced = sync_mirror(self.home, self.state, peer, self.client, progress=progress)
+        if not any(one.code in {"peer-unreachable", "peer-silent"} for one in synced.findings):
             with contextlib.suppress(HeritageError):
                 self._take_forks(peer)
-            yield synced
+        return synced
 
     def _take_forks(self, peer: Peer) -> None:
         """Fetch the fork proofs that a peer keeps; each is checked by the keys that are held here."""
@@ -261,16 +271,19 @@ class Federation:
 
     def announce(self) -> None:
         """Tell every peer that there is something new here; who does not hear it looks by itself later."""
-        for peer in self.peers:
-            with contextlib.suppress(HeritageError):
-                self._notify(peer, "checkpoint", b"{}")
+        self._tell_all("checkpoint", b"{}")
 
     def spread(self, fork: StoredFork) -> None:
         """Send a fork proof to every peer."""
-        data = fork.path.read_bytes()
-        for peer in self.peers:
+        self._tell_all("fork", fork.path.read_bytes())
+
+    def _tell_all(self, kind: str, body: bytes) -> None:
+        def tell(peer: Peer) -> None:
             with contextlib.suppress(HeritageError):
-                self._notify(peer, "fork", data)
+                self._notify(peer, kind, body)
+
+        with ThreadPoolExecutor(ASKED_AT_ONCE, "notice") as pool:
+            list(pool.map(tell, self.peers))
 
     def _notify(self, peer: Peer, kind: str, body: bytes) -> None:
         url = f"{peer.url}/api/v1/notices"

@@ -8,7 +8,7 @@ covers it meets the policy, and `pending` until then.
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +23,7 @@ from heritage_ledger.log.policy import NONE
 from heritage_ledger.log.witness import SIZE_TYPE, AddCheckpoint, format_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from heritage_ledger.federation.client import Client
     from heritage_ledger.home.layout import Home
@@ -106,12 +106,21 @@ class Witnesses:
         findings: list[Finding] = []
         lines: list[Signature] = list(note.verified)
         with ThreadPoolExecutor(ASKED_AT_ONCE, "witness") as pool:
-            asked = [(url, pool.submit(self._ask, url, checkpoint, note)) for url in missing]
-            for url, future in asked:
+            asked = {pool.submit(self._ask, url, checkpoint, note): url for url in missing}
+            for future in as_completed(asked):
                 try:
                     lines += future.result()
                 except HeritageError as error:
-                    findings.append(_about(url, error))
+                    findings.append(_about(asked[future], error))
+                    continue
+                self._take(checkpoint, note, lines)  # one that hangs keeps nobody from being witnessed
+        cosigned, is_met = self._take(checkpoint, note, lines)
+        return Round(checkpoint.size, tuple(sorted(cosigned)), is_met, tuple(findings))
+
+    def _take(
+        self, checkpoint: Checkpoint, note: Note, lines: Sequence[Signature]
+    ) -> tuple[Collection[str], bool]:
+        """Publish the checkpoint with all signatures; return who cosigned, and whether that is enough."""
         own = {(one.name, one.key_id) for one in self._verifiers}
         unique = {(one.name, one.key_id): one for one in lines}
         ordered = sorted(unique.values(), key=lambda one: (one.name, one.key_id) not in own)
@@ -121,8 +130,8 @@ class Witnesses:
             self._publish(data, checkpoint)
         is_met = self._policy.is_met(cosigned)
         if is_met:
-            self._keep_witnessed(data, checkpoint)
-        return Round(checkpoint.size, tuple(sorted(cosigned)), is_met, tuple(findings))
+            self._keep_witnessed(data, checkpoint, len(unique))
+        return cosigned, is_met
 
     def _missing(self, note: Note) -> tuple[str, ...]:
         have = self._policy.cosigned(note)
@@ -190,9 +199,9 @@ class Witnesses:
         with lock.hold(self._home.lock), self._state.hold():
             publish_cosigned(self._home.log, self._state, checkpoint, data)
 
-    def _keep_witnessed(self, data: bytes, checkpoint: Checkpoint) -> None:
-        known = read_witnessed(self._home, self._verifiers, self._origin)
-        if known is None or known[0].size < checkpoint.size:
+    def _keep_witnessed(self, data: bytes, checkpoint: Checkpoint, signatures: int) -> None:
+        known = read_witnessed(self._home, self._all, self._origin)
+        if known is None or (known[0].size, len(known[1].verified)) < (checkpoint.size, signatures):
             write_file(self._home.witnessed, data, mode=0o644, replace=True)
 
     def standing(self) -> Standing:
@@ -207,14 +216,16 @@ class Witnesses:
         from hashlib import sha256  # noqa: PLC0415 - only here
 
         name = sha256(self._origin.encode()).hexdigest()
-        for url in self.urls:
+
+        def ask(url: str) -> int | HeritageError:
             try:
                 data = self._client.get(f"{url}/{name}/checkpoint", limit=MAX_NOTE_SIZE)
-                size = 0 if data is None else open_checkpoint(data, self._verifiers, self._origin)[0].size
+                return 0 if data is None else open_checkpoint(data, self._verifiers, self._origin)[0].size
             except HeritageError as error:
-                yield url, error
-            else:
-                yield url, size
+                return error
+
+        with ThreadPoolExecutor(ASKED_AT_ONCE, "witness") as pool:
+            yield from zip(self.urls, pool.map(ask, self.urls), strict=True)
 
 
 def standing(home: Home, policy: Policy, verifiers: Sequence[NoteVerifier], origin: str) -> Standing:
