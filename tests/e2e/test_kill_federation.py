@@ -1,4 +1,4 @@
-"""Nodes killed at any moment while they mirror, witness and replicate: nothing is lost, nobody has to help."""
+"""Nodes killed at any moment while they mirror, witness and replicate: nothing is lost, nobody helps."""
 
 import os
 import random

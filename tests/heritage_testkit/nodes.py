@@ -79,6 +79,8 @@ class Institution:
         self.process.send_signal(how)
         code = self.process.wait(WAIT)
         assert self.process.stdout is not None
+        if code > 0:
+            print(self.process.stdout.read())
         self.process.stdout.close()
         self.process = None
         return code

@@ -281,9 +281,9 @@ def _pools(
 
 
 def _cut(sock: socket.socket | None) -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        assert sock is not None
-        sock.shutdown(socket.SHUT_RDWR)
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _dial(host: str, port: int, *, allow_private: bool) -> socket.socket:

@@ -188,3 +188,15 @@ def test_nobody_there():
     with Client(allow_private=True) as client, pytest.raises(TemporaryFailure) as caught:
         client.get(f"http://127.0.0.1:{port}/")
     assert caught.value.found == "Connection refused"
+
+
+def test_what_is_being_asked_is_broken_off(server):
+    server.say = lambda _: time.sleep(5)
+    with Client(allow_private=True) as client:
+        client.stop()  # nothing is asked yet
+        threading.Timer(0.3, client.stop).start()
+        started = time.monotonic()
+        with pytest.raises(TemporaryFailure) as caught:
+            client.get(f"{server.url}/x")
+        assert caught.value.code == "peer-unreachable"
+        assert time.monotonic() - started < 4
