@@ -1,6 +1,7 @@
 """The one way out: addresses checked as they are dialled, sizes and times bounded, nothing followed."""
 
 import socket
+import threading
 import time
 
 import pytest
@@ -191,12 +192,12 @@ def test_nobody_there():
 
 
 def test_what_is_being_asked_is_broken_off(server):
-    server.say = lambda _: time.sleep(5)
+    over = threading.Event()
+    server.say = lambda _: over.wait(60)
     with Client(allow_private=True) as client:
         client.stop()  # nothing is asked yet
         threading.Timer(0.3, client.stop).start()
-        started = time.monotonic()
         with pytest.raises(TemporaryFailure) as caught:
             client.get(f"{server.url}/x")
-        assert caught.value.code == "peer-unreachable"
-        assert time.monotonic() - started < 4
+        assert caught.value.code == "peer-unreachable"  # and not `peer-silent`, which takes its time
+    over.set()
