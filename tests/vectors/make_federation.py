@@ -155,6 +155,122 @@ def policy_cases() -> list[tuple[str, str, str, list[str], dict[str, Any]]]:
     ]
 
 
+def ask(old: int, proof: list[bytes], note: str) -> str:
+    """A request to a witness (C2SP tlog-witness)."""
+    return "".join([f"old {old}\n", *(f"{b64(value)}\n" for value in proof), "\n", note])
+
+
+def witness_cases() -> list[tuple[str, str, list[str], str, dict[str, Any]]]:
+    """What a witness has cosigned before, what it is asked then, and the status that it answers."""
+    a, b, c, other = (leaf(entry) for entry in (b"a", b"b", b"c", b"B"))
+    two, wrong = node(a, b), node(a, other)
+    three, forked = node(two, c), node(wrong, c)
+    stranger = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    first = ask(0, [], checkpoint(2, two))
+    grown = checkpoint(3, three)
+    yes = {"status": 200}
+
+    def no(status: int, code: str, **more: Any) -> dict[str, Any]:
+        return {"status": status, "error": code, **more}
+
+    return [
+        ("witness-first", "a log that was never seen", [], first, yes),
+        ("witness-grown", "it grew by one entry", [first], ask(2, [c], grown), yes),
+        ("witness-again", "the same tree once more", [first], ask(2, [], checkpoint(2, two)), yes),
+        ("witness-empty", "an empty log", [], ask(0, [], checkpoint(0, sha256(b"").digest())), yes),
+        ("witness-first-proof", "a proof from nothing", [], ask(0, [c], grown), no(422, "witness-proof")),
+        (
+            "witness-conflict",
+            "from a size that is not held",
+            [first],
+            ask(0, [], grown),
+            no(409, "witness-conflict", size=2),
+        ),
+        (
+            "witness-conflict-unseen",
+            "a log that was never seen",
+            [],
+            ask(2, [c], grown),
+            no(409, "witness-conflict", size=0),
+        ),
+        (
+            "witness-smaller",
+            "an old size beyond the tree",
+            [first],
+            ask(3, [], checkpoint(2, two)),
+            no(400, "witness-old-size"),
+        ),
+        (
+            "witness-fork",
+            "another history",
+            [first],
+            ask(2, [c], checkpoint(3, forked)),
+            no(422, "witness-proof"),
+        ),
+        (
+            "witness-fork-one-size",
+            "two roots at one size",
+            [first],
+            ask(2, [], checkpoint(2, wrong)),
+            no(422, "witness-root"),
+        ),
+        (
+            "witness-false-proof",
+            "a wrong hash",
+            [first],
+            ask(2, [a], grown),
+            no(422, "witness-proof"),
+        ),
+        ("witness-no-proof", "growth without a proof", [first], ask(2, [], grown), no(422, "witness-proof")),
+        ("witness-long-proof", "a hash too many", [first], ask(2, [c, c], grown), no(422, "witness-proof")),
+        (
+            "witness-unknown",
+            "a log that nobody named",
+            [],
+            ask(0, [], checkpoint(2, two, origin="other.example/ledger/1")),
+            no(404, "witness-origin"),
+        ),
+        (
+            "witness-stranger",
+            "signed by another key",
+            [],
+            ask(0, [], checkpoint(2, two, secret=stranger)),
+            no(403, "witness-signature"),
+        ),
+        ("witness-no-old", "no first line", [], first.partition("\n")[2], no(400, "witness-request")),
+        ("witness-no-gap", "no empty line", [], first.replace("\n\n", "\n", 1), no(400, "witness-request")),
+        (
+            "witness-sign",
+            "with a sign",
+            [],
+            first.replace("old 0", "old +0"),
+            no(400, "witness-request"),
+        ),
+        (
+            "witness-zero",
+            "with zeroes",
+            [],
+            first.replace("old 0", "old 00"),
+            no(400, "witness-request"),
+        ),
+        (
+            "witness-short-hash",
+            "a hash of 31 bytes",
+            [first],
+            ask(2, [c[:31]], grown),
+            no(400, "witness-request"),
+        ),
+        (
+            "witness-many-hashes",
+            "64 hashes and never more than 63",
+            [first],
+            ask(2, [c] * 64, grown),
+            no(400, "witness-request"),
+        ),
+        ("witness-return", "carriage returns", [], first.replace("\n", "\r\n"), no(400, "witness-request")),
+    ]
+
+
 def main() -> None:
     """Write the file."""
     cases: list[dict[str, Any]] = [
@@ -170,10 +286,20 @@ def main() -> None:
         }
         for name, why, text, expect in fork_cases()
     ]
+    cases += [
+        {
+            "id": name,
+            "why": why,
+            "given": {"before": before, "request": request, "log_key": vkey(ORIGIN, SECRET, 1)},
+            "expect": expect,
+        }
+        for name, why, before, request, expect in witness_cases()
+    ]
     document = {
         "spec": "federation/v1",
         "about": "`policy` with the names in `cosigned` is met or not; `fork` is judged with `log_key`."
-        " An `error` is the code of the refusal.",
+        " `request` goes to a witness that knows `log_key` and has cosigned what is in `before`; `status` is"
+        " that of C2SP tlog-witness, `size` what a 409 says. An `error` is the code of the refusal.",
         "cases": cases,
     }
     OUT.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
