@@ -3,14 +3,16 @@
 import http.client
 import json
 import os
+import pty
 import shutil
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 
-from heritage_testkit.nodes import Institution, federation, until
+from heritage_testkit.nodes import HERITAGE, Institution, federation, until
 
 pytestmark = pytest.mark.xdist_group("federation")
 
@@ -394,3 +396,27 @@ def test_node_mends_by_itself_what_it_finds_damaged(tmp_path):
         until(lambda: types(museum).count("Recovery") == 1)
         assert fetch(url)[0] == 200
         assert museum.run("verify", "--deep")[-1]["outcome"] == "ok"
+
+
+@pytest.mark.parametrize(("said", "code", "trusted"), [("n", 130, 0), ("y", 0, 1)])
+def test_peer_add_asks_a_person_before_it_trusts(three, tmp_path, said, code, trusted):
+    museum, *_ = three
+    visitor = Institution.make(tmp_path, "visitor")
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [HERITAGE, "--home", visitor.home, "peer", "add", museum.url],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(terminal)
+        os.write(controller, said.encode() + b"\n")
+        shown, asked = process.communicate(timeout=60)
+        os.close(controller)
+    assert process.returncode == code, asked
+    for line in (museum.key(), museum.origin, "genesis", "Museum of Examples"):
+        assert line in shown
+    assert "compare a log key with what the institution says by another way" in asked
+    assert "Trust this institution? [y/N]" in asked
+    assert visitor.run("peer", "list")[-1]["peers"] == trusted
