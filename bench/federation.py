@@ -65,19 +65,21 @@ def _rsync_server(folder: Path, root: Path) -> Iterator[str]:
         process.wait()
 
 
-def _beside(bag: Path, root: Path) -> tuple[float, float]:
-    """Seconds of rsync over loopback with --fsync, and of one thread that copies the tree."""
+def _beside(bag: Path, root: Path) -> tuple[float, float, float]:
+    """Seconds of rsync over loopback with --fsync, that and bagit.py's check, and a copy by one thread."""
     target = root / "copy"
     copied = timed(lambda: shutil.copytree(bag, target))
     clear(target)
     if shutil.which("rsync") is None:
-        return float("nan"), copied
+        return float("nan"), float("nan"), copied
     target.mkdir()
     with _rsync_server(bag, root) as url:
         words = ["rsync", "-a", "--whole-file", "--fsync", url, str(target)]
         took = timed(lambda: subprocess.run(words, check=True))
+    script = "import bagit, sys; bagit.Bag(sys.argv[1]).validate()"
+    checked = timed(lambda: subprocess.run([sys.executable, "-c", script, str(target)], check=True))
     clear(target)
-    return took, copied
+    return took, took + checked, copied
 
 
 def _replicate(museum: Institution, archive: Institution, source: Path, asset: str) -> dict[str, Any]:
@@ -97,6 +99,7 @@ def replicas(root: Path, runs: int) -> None:
     for shape in SHAPES:
         rows: dict[str, list[float]] = {
             "rsync daemon, --fsync": [],
+            "the same, then bagit.py's check": [],
             "plain copy, no network, no fsync": [],
             "peer sync: fetch, check, seal, event": [],
         }
