@@ -1,7 +1,7 @@
 """Sizes, counts and times in words.
 
->>> size(1_536), size(999), count(1, "file"), count(12_000, "file"), duration(3_725)
-('1.5 KiB', '999 B', '1 file', '12,000 files', '1 h 2 min')
+>>> size(1_536), size(999), count(1, "file"), count(12_000, "file"), entries(2), duration(3_725)
+('1.5 KiB', '999 B', '1 file', '12,000 files', '2 entries', '1 h 2 min')
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ def size(number: int) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun; the noun takes a plural s."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def entries(number: int) -> str:
+    """A number of log entries."""
+    return "1 entry" if number == 1 else f"{number:,} entries"
 
 
 def duration(seconds: float) -> str:

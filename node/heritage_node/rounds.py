@@ -61,6 +61,7 @@ async def _witness(service: Service, told: Told) -> None:
             for line in await service.work(_collect, service):
                 told(line)
             if seen not in {None, size}:
+                service.looked.set()  # it may be a pledge
                 await service.work(service.federation.announce)
             seen = size
             next_time = loop.time() + service.ledger.settings.node.sync_seconds

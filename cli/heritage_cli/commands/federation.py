@@ -80,7 +80,7 @@ def restore(context: typer.Context) -> Ending:
         restored = bring_back(ledger.federation)
         ledger.close()
         session.clear()
-        said = f"the log is back: {restored.size:,} entries of {restored.origin}"
+        said = f"the log is back: {quantities.entries(restored.size)} of {restored.origin}"
         output.result("restored", restored, [said])
         for done in ledger.federation.repair(progress=progress):
             session.clear()

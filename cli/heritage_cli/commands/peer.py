@@ -98,7 +98,7 @@ def status(
         standing = federation.standing()
         size = ledger.log_size()
         said = f"{standing.size} of {size}" if standing.required else "no witness is asked for"
-        rows = [("own log", f"{size} entries"), ("witnessed", said)]
+        rows = [("own log", quantities.entries(size)), ("witnessed", said)]
         rows += [("cosigned by", name) for name in standing.cosigned]
         session.output.result("standing", jsonable(standing) | {"entries": size}, text.facts(rows))
         for finding in federation.lint():
@@ -117,7 +117,7 @@ def _show(session: Session, which: str | None) -> Ending:
             forked += bool(found.forks)
             rows = [
                 ("url", found.peer.url),
-                ("mirrored", f"{found.size:,} entries"),
+                ("mirrored", quantities.entries(found.size)),
                 *(("FORKED", f"proof in {fork.path}") for fork in found.forks),
                 *(("second history", f"--peer {fork.name}") for fork in found.forks if fork.is_readable),
             ]
@@ -167,7 +167,9 @@ def sync(context: typer.Context) -> Ending:
             word = "witnessed" if asked.is_met else "pending"
             keys = quantities.count(len(asked.cosigned), "key")
             output.result(
-                "cosignatures", asked, [f"own log, {asked.size} entries: {word}, cosigned by {keys}"]
+                "cosignatures",
+                asked,
+                [f"own log, {quantities.entries(asked.size)}: {word}, cosigned by {keys}"],
             )
             problems += not asked.is_met
             for finding in asked.findings:
@@ -175,7 +177,9 @@ def sync(context: typer.Context) -> Ending:
         for synced in ledger.federation.sync(progress=progress):
             session.clear()
             problems += bool(synced.findings)
-            line = f"{synced.origin}: {synced.size:,} entries, {synced.size - synced.old_size:,} new"
+            line = (
+                f"{synced.origin}: {quantities.entries(synced.size)}, {synced.size - synced.old_size:,} new"
+            )
             output.result("synced", synced, [line])
             for finding in synced.findings:
                 output.result("finding", finding, text.finding_lines(finding, output))
