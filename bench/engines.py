@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from measure import clear, table, timed
+from measure import clear, make_files, table, timed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -48,19 +47,6 @@ def _daemon(folder: Path) -> Iterator[Kubo]:
     finally:
         daemon.stop()
         clear(folder)
-
-
-def _source(root: Path, count: int, size: int) -> Path:
-    folder = root / "source"
-    clear(folder)
-    piece = secrets.token_bytes(1 << 20)
-    for number in range(count):
-        place = folder / f"{number // 1000:03}" / f"{number:06}.bin"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("wb") as file:
-            for at in range(0, size, len(piece)):
-                file.write(number.to_bytes(8, "big") + at.to_bytes(8, "big") + piece[16 : size - at])
-    return folder
 
 
 def _size(folder: Path) -> float:
@@ -134,7 +120,7 @@ def kubo(root: Path, runs: int) -> None:
         "ours, embedded engine": lambda source: _ingest(root, source, engine="embedded"),
     }
     for title, count, size in (("1 x 1 GiB", 1, 1 << 30), ("10,000 x 4 KiB", 10_000, 4096)):
-        source = _source(root, count, size)
+        source = make_files(root, count, size)
         seconds: dict[str, list[float]] = {name: [] for name in work}
         disk: dict[str, list[float]] = {name: [] for name in work}
         for _ in range(runs):

@@ -6,7 +6,6 @@ import functools
 import http.client
 import http.server
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measure import clear, table, timed
+from measure import clear, make_files, table, timed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -29,20 +28,6 @@ if TYPE_CHECKING:
 SHAPES = {"1 x 1 GiB": (1, 1 << 30), "20,000 x 10 KiB": (20_000, 10_240)}
 ASKED = 2_000
 ORIGIN = "bench.example/l/1"
-
-
-def _source(root: Path, shape: str) -> Path:
-    count, size = SHAPES[shape]
-    folder = root / "source"
-    clear(folder)
-    piece = secrets.token_bytes(1 << 20)
-    for number in range(count):
-        place = folder / f"{number // 1000:03}" / f"{number:06}.bin"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("wb") as file:
-            for at in range(0, size, len(piece)):
-                file.write(number.to_bytes(8, "big") + at.to_bytes(8, "big") + piece[16 : size - at])
-    return folder
 
 
 @contextmanager
@@ -96,7 +81,7 @@ def replicas(root: Path, runs: int) -> None:
         print("  rsync is not installed: only a plain copy stands beside")
     mended: dict[str, list[float]] = {"repair of a flipped bit in 1 GiB": []}
     wire: list[int] = []
-    for shape in SHAPES:
+    for shape, numbers in SHAPES.items():
         rows: dict[str, list[float]] = {
             "rsync daemon, --fsync": [],
             "the same, then bagit.py's check": [],
@@ -106,7 +91,7 @@ def replicas(root: Path, runs: int) -> None:
         for run in range(runs):
             place = root / f"run-{run}"
             place.mkdir()
-            source = _source(place, shape)
+            source = make_files(place, *numbers)
             with federation(place, "museum", "archive") as (museum, archive):
                 receipt = _replicate(museum, archive, source, "urn:x:bench")
                 clear(source)
@@ -143,7 +128,7 @@ def _flipped(museum: Institution, bag: Path) -> tuple[float, int]:
 
 def serving(root: Path, runs: int) -> None:
     """Raw blocks one at a time, and one CAR, from the gateway of a node; a static file server beside."""
-    source = _source(root, "1 x 1 GiB")
+    source = make_files(root, *SHAPES["1 x 1 GiB"])
     rates: dict[str, list[float]] = {"http.server: the same file": [], "CAR of 1 GiB": []}
     blocks: dict[str, list[float]] = {"raw blocks of 1 MiB": []}
     with federation(root, "museum") as (museum,):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import statistics
 import subprocess
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 def clear(path: Path) -> None:
     subprocess.run(["chmod", "-R", "u+w", str(path)], check=False, stderr=subprocess.DEVNULL)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def make_files(root: Path, count: int, size: int) -> Path:
+    """A folder `source` with files that differ from each other in every MiB, a thousand in each folder."""
+    folder = root / "source"
+    clear(folder)
+    piece = secrets.token_bytes(1 << 20)
+    for number in range(count):
+        place = folder / f"{number // 1000:03}" / f"{number:06}.bin"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("wb") as file:
+            for at in range(0, size, len(piece)):
+                file.write(number.to_bytes(8, "big") + at.to_bytes(8, "big") + piece[16 : size - at])
+    return folder
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from engines import database, kubo
 from federation import catch_up, replicas, serving
-from measure import clear, table, timed
+from measure import clear, make_files, table, timed
 
 HERE = Path(__file__).resolve().parent
 PEAK = """
@@ -27,27 +26,9 @@ def peak():
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 """
 """Peak memory of a process in MiB; getrusage would count the parent's from before exec."""
+SHAPES = {"1 x 1 GiB": (1, 1 << 30), "8 x 128 MiB": (8, 1 << 27), "20,000 x 10 KiB": (20_000, 10_240)}
 QUIET = 0.5
 """Load average above which figures are not to be trusted."""
-
-
-def _data(root: Path, shape: str) -> Path:
-    count, size = {
-        "1 x 1 GiB": (1, 1 << 30),
-        "8 x 128 MiB": (8, 1 << 27),
-        "20,000 x 10 KiB": (20_000, 10_240),
-    }[shape]
-    folder = root / "source"
-    clear(folder)
-    folder.mkdir()
-    piece = secrets.token_bytes(1 << 20)
-    for number in range(count):
-        place = folder / f"{number // 1000:03}" / f"{number:06}.bin"
-        place.parent.mkdir(exist_ok=True)
-        with place.open("wb") as file:
-            for at in range(0, size, len(piece)):
-                file.write(number.to_bytes(8, "big") + at.to_bytes(8, "big") + piece[16 : size - at])
-    return folder
 
 
 def _ours(root: Path, source: Path) -> tuple[float, float, float]:
@@ -105,8 +86,8 @@ def _raw(source: Path) -> float:
 
 def bags(root: Path, runs: int) -> None:
     """Ingest and verify beside bagit.py, the floor and a bare read."""
-    for shape in ("1 x 1 GiB", "8 x 128 MiB", "20,000 x 10 KiB"):
-        source = _data(root, shape)
+    for shape, numbers in SHAPES.items():
+        source = make_files(root, *numbers)
         made: dict[str, list[float]] = {
             "ingest, bag + address + event + fsync": [],
             "floor": [],

@@ -275,35 +275,30 @@ class KuboRpc:
 
     def pin_name(self, cid: Cid) -> str | None:
         """The name of the recursive pin of `cid`; None when there is no such pin."""
-        query = [("arg", format_cid(cid)), ("type", "recursive"), ("names", "true"), _OFFLINE]
-        try:
-            said = self._service.json("POST", "/api/v0/pin/ls", query=query)
-        except OperationFailed as error:
-            if error.code == "engine-refused" and _NOT_PINNED in str(error.found):
-                return None
-            raise
-        keys = said.get("Keys") if isinstance(said, dict) else None
-        if not isinstance(keys, dict):
-            raise self._service.unexpected("Keys", repr(said)[:80])
-        for text, found in keys.items():
-            if parse_cid(text) == cid and isinstance(found, dict):
+        for text, found in self._pins_of(cid, ("type", "recursive"), ("names", "true")):
+            if parse_cid(text) == cid:
                 return str(found.get("Name") or "")
         return None
 
     def pin_over(self, cid: Cid) -> str | None:
         """A pin because of which the daemon keeps `cid`: the CID that is pinned; None without."""
-        query = [("arg", format_cid(cid)), ("type", "all"), _OFFLINE]
+        for text, found in self._pins_of(cid, ("type", "all")):
+            kind = str(found.get("Type"))
+            return kind.removeprefix(_INDIRECT) if kind.startswith(_INDIRECT) else text
+        return None
+
+    def _pins_of(self, cid: Cid, *query: tuple[str, str]) -> list[tuple[str, dict[str, Any]]]:
+        asked = [("arg", format_cid(cid)), *query, _OFFLINE]
         try:
-            said = self._service.json("POST", "/api/v0/pin/ls", query=query)
+            said = self._service.json("POST", "/api/v0/pin/ls", query=asked)
         except OperationFailed as error:
             if error.code == "engine-refused" and _NOT_PINNED in str(error.found):
-                return None
+                return []
             raise
-        try:
-            ((text, found),) = said["Keys"].items()
-            return str(found["Type"]).removeprefix(_INDIRECT) if _INDIRECT in found["Type"] else str(text)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._service.unexpected("Keys", repr(said)[:80]) from error
+        keys = said.get("Keys") if isinstance(said, dict) else None
+        if not isinstance(keys, dict):
+            raise self._service.unexpected("Keys", repr(said)[:80])
+        return [(text, found) for text, found in keys.items() if isinstance(found, dict)]
 
     def block_rm(self, cid: Cid) -> None:
         """Remove a block that no pin holds; none is no error."""
