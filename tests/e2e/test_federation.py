@@ -420,3 +420,24 @@ def test_peer_add_asks_a_person_before_it_trusts(three, tmp_path, said, code, tr
     assert "compare a log key with what the institution says by another way" in asked
     assert "Trust this institution? [y/N]" in asked
     assert visitor.run("peer", "list")[-1]["peers"] == trusted
+
+
+def test_two_repairs_of_one_package_do_not_meet(tmp_path):
+    with federation(tmp_path, "museum", "archive") as (museum, archive):
+        receipt = deposit(museum, tmp_path, 1)
+        archive.run("pledge", museum.origin, "--until", "2099-12-31")
+        until(lambda: "Replication" in types(archive))
+        museum.stop()
+        master = next((museum.home / "packages").rglob("master.tif"))
+        whole = master.read_bytes()
+        for at in range(3):
+            flip(master, 700_000 * at + 9)
+            flip(next((museum.home / "packages").rglob("4.txt")), at)
+            words = [HERITAGE, "--home", museum.home, "--json", "repair"]
+            running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+            verdicts = [json.loads(one.communicate(timeout=100)[0].splitlines()[-1]) for one in running]
+            assert [one["outcome"] for one in verdicts] == ["ok"] * 3
+            assert sorted(one["damaged"] for one in verdicts) == [0, 0, 1]  # mended once, and recorded once
+            assert master.read_bytes() == whole
+        assert types(museum).count("Recovery") == 3
+        assert museum.run("verify", "--deep", receipt["asset"])[-1]["outcome"] == "ok"

@@ -6,11 +6,13 @@ drawn by chance, so that not all packages of a home fall due at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.content.cid import format_cid
+from heritage_ledger.home import lock
 from heritage_ledger.home.durable import writing
 
 if TYPE_CHECKING:
@@ -21,8 +23,24 @@ if TYPE_CHECKING:
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.home.layout import Home
 
+WAIT_SECONDS: Final = 600.0
+"""How long a repair waits for another one of the same package."""
 AGAIN_SECONDS: Final = 86_400
 """When a package that could not be made whole is looked at again."""
+
+
+@contextlib.contextmanager
+def being_checked(home: Home, cid: Cid) -> Iterator[None]:
+    """Keep other processes from mending the same package for the length of a block.
+
+    Raises:
+        HomeLocked: another one kept at it for `WAIT_SECONDS` (`home-locked`).
+    """
+    path = _path(home, cid)
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+    with lock.hold(path.with_name(f".{path.name}.lock"), wait=WAIT_SECONDS):
+        yield
 
 
 def due(home: Home, packages: Iterable[Cid], every: timedelta, now: float) -> Iterator[Cid]:

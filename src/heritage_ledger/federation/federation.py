@@ -20,7 +20,7 @@ from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
 from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.assurance import learn_behind
-from heritage_ledger.federation.checks import due, note_check
+from heritage_ledger.federation.checks import being_checked, due, note_check
 from heritage_ledger.federation.client import Client, answer_error
 from heritage_ledger.federation.forks import keep_fork, stored_forks
 from heritage_ledger.federation.holdings import Holdings
@@ -349,6 +349,7 @@ class Federation:
 
         Raises:
             EvidenceMissing: there is no such asset or package (`not-found`).
+            HomeLocked: another process kept at one of them (`home-locked`).
         """
         with self._signing:
             books = self._books()
@@ -357,7 +358,9 @@ class Federation:
             raise EvidenceMissing("not-found", "no asset or package of this name", path=what)
         with Holdings(self.home, books.index, self.peers, self._kubo()) as holdings:
             for origin, row in rows:
-                for started, repaired in self._repair(holdings, origin, row, progress):
+                with being_checked(self.home, row.package_cid):
+                    done = list(self._repair(holdings, origin, row, progress))
+                for started, repaired in done:
                     if repaired.was_damaged:
                         with self._signing:
                             record_recovery(books, repaired, started)
