@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HERITAGE = Path(sys.executable).with_name("heritage")
-WAIT = 60.0
+WAIT = 120.0
 SETTINGS = '\n[node]\nlisten = "{host}:{port}"\nallow_private = true\nsync_seconds = {sync}\n'
 
 

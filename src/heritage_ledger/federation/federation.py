@@ -19,6 +19,7 @@ from heritage_ledger.deposit.stores import open_state
 from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
 from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.events.timestamps import format_timestamp
+from heritage_ledger.federation.aside import settle
 from heritage_ledger.federation.assurance import learn_behind
 from heritage_ledger.federation.checks import being_checked, due, note_check
 from heritage_ledger.federation.client import Client, answer_error
@@ -358,12 +359,16 @@ class Federation:
             raise EvidenceMissing("not-found", "no asset or package of this name", path=what)
         with Holdings(self.home, books.index, self.peers, self._kubo()) as holdings:
             for origin, row in rows:
+                done = []
                 with being_checked(self.home, row.package_cid):
-                    done = list(self._repair(holdings, origin, row, progress))
-                for started, repaired in done:
+                    for started, repaired in self._repair(holdings, origin, row, progress):
+                        if repaired.was_damaged:
+                            with self._signing:
+                                record_recovery(books, repaired, started)
+                        done.append(repaired)
+                    settle(self.home, format_cid(row.package_cid))
+                for repaired in done:
                     if repaired.was_damaged:
-                        with self._signing:
-                            record_recovery(books, repaired, started)
                         self._thank(repaired)
                     yield repaired
 

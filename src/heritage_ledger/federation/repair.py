@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
 from heritage_ledger.events.bodies import FileFailure, recovery_body
+from heritage_ledger.federation.aside import Aside, begun_before
 from heritage_ledger.federation.assembly import Piece, Writer, bad_pieces, fetch, pieces, tree_files
 from heritage_ledger.federation.source import Nodes, first_of
 from heritage_ledger.home.durable import (
@@ -91,7 +91,8 @@ class Repair:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         name = format_cid(cid)
-        aside = self._home.quarantine / f"repair-{name[-16:]}-{secrets.token_hex(4)}"
+        aside = Aside(self._home, name)
+        before = begun_before(self._home, name)
         mended: list[str] = []
         findings: list[Finding] = []
         expected: set[str] = set()
@@ -101,10 +102,8 @@ class Repair:
                 if file.cid is None:
                     continue
                 lost = self._mend(folder, file, aside, progress)
-                if lost is None:
-                    continue
-                findings += lost
-                if not lost:
+                findings += lost or []
+                if lost == [] or (lost is None and file.path in before):
                     mended.append(file.path)
         except (EvidenceMissing, EvidenceInvalid) as error:
             findings.append(
@@ -125,7 +124,7 @@ class Repair:
             tuple(mended),
             self._source.given.total(),
             tuple(sorted(self._source.given)),
-            aside if aside.is_dir() else None,
+            aside.damaged,
             tuple(findings),
         )
 
@@ -163,7 +162,7 @@ class Repair:
             len(mended),
         )
 
-    def _mend(self, folder: Path, file: TreeFile, aside: Path, progress: Progress) -> list[Finding] | None:
+    def _mend(self, folder: Path, file: TreeFile, aside: Aside, progress: Progress) -> list[Finding] | None:
         """Make one file whole; return None if it was, or the ranges that nobody gave."""
         bad, size = bad_pieces(folder, self._get, file)
         place = folder / file.path
@@ -171,14 +170,14 @@ class Repair:
         progress.advance(files=1, size=size)
         if not bad and found == size:
             return None
-        temporary = place.with_name(f".{secrets.token_hex(8)}.repair")
+        temporary = aside.begin(file.path)
         with _opened(place.parent, folder):
             try:
                 missing = self._write_aside(place, temporary, file, bad, size)
                 if missing:
                     return [_lost(piece) for piece in missing]
                 if found is not None:
-                    _quarantine(place, aside / file.path)
+                    aside.take(place, file.path)
                 with writing(place):
                     temporary.chmod(SEALED_FILE)
                     temporary.replace(place)
@@ -226,7 +225,7 @@ class Repair:
                 found[cid] = self._local(cid)
         return found | self._source.get_many([cid for cid in cids if cid not in found], most)
 
-    def _set_aside_strangers(self, folder: Path, expected: set[str], aside: Path) -> None:
+    def _set_aside_strangers(self, folder: Path, expected: set[str], aside: Aside) -> None:
         """Move to quarantine what lies in the bag and does not belong to it."""
         for parent, folders, names in os.walk(folder):
             base = os.path.relpath(parent, folder)
@@ -234,7 +233,7 @@ class Repair:
                 path = name if base == "." else f"{base}/{name}"
                 if path not in expected:
                     with _opened(folder / path, folder, parent_only=True):
-                        _quarantine(folder / path, aside / path)
+                        aside.take(folder / path, path)
 
 
 def record_recovery(books: Books, repaired: Repaired, started: str) -> None:
@@ -284,12 +283,6 @@ def _lost(piece: Piece) -> Finding:
         found=f"bytes {piece.offset} to {piece.offset + piece.length - 1}" if piece.path else None,
         advice="ask other institutions, or look for a backup; the damaged file is left as it is",
     )
-
-
-def _quarantine(place: Path, target: Path) -> None:
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        place.rename(target)
 
 
 @contextlib.contextmanager

@@ -191,5 +191,6 @@ def _leftovers(home: Home) -> Stage:
             severity=Severity.WARNING,
         )
         for path in sorted(home.quarantine.iterdir())
+        if not path.name.startswith(".")  # a repair at work, or one that the next repair tells of
     ]
     return judge("leftovers", findings)
