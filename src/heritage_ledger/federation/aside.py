@@ -1,8 +1,8 @@
 """Where a repair works, beside the bag: new bytes until they are whole, damaged files for good.
 
 `quarantine/repair-<CID's end>-<number>/` gets the damaged files. `quarantine/.repairing-…/` has the files
-that are being written, and `begun`, a JSON string a line for each path. It goes when the event is recorded, so
-that what a repair mended before it died is told of by the next one.
+that are being written, and `begun`, a JSON string a line for each path. It goes when the event is recorded,
+so that what a repair mended before it died is told of by the next one.
 """
 
 from __future__ import annotations
