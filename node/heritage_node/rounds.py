@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.errors import HeritageError
@@ -16,7 +16,7 @@ from heritage_ledger.log.checkpoint import read_unverified
 from heritage_ledger.log.files import CHECKPOINT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from heritage_ledger.content.cid import Cid
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 
     Told = Callable[[str], None]
 
+_T = TypeVar("_T")
+
 LOOK_SECONDS: Final = 0.5
 """How often the own log is looked at for something new to have cosigned."""
 CHECK_LOOK_SECONDS: Final = 60.0
 """How often the node looks which packages are due for a check."""
 TRY_AGAIN_SECONDS: Final = 600.0
-"""When a package that nobody could mend is looked at again because of a request."""
+"""When a package that could not be made whole may be looked at again, whoever asks."""
 
 
 async def work(service: Service, told: Told) -> None:
@@ -42,6 +44,15 @@ async def work(service: Service, told: Told) -> None:
     async with asyncio.TaskGroup() as group:
         for one in (_witness, _follow, _replicate, _check):
             group.create_task(one(service, told))
+
+
+async def _tried(told: Told, work: Awaitable[_T]) -> _T | None:
+    """Return what comes of it; None where it fails, which is told: the next time may be better."""
+    try:
+        return await work
+    except HeritageError as error:
+        told(f"{error.code}: {error}")
+        return None
 
 
 async def _pause(event: asyncio.Event, seconds: float) -> None:
@@ -62,7 +73,7 @@ async def _witness(service: Service, told: Told) -> None:
                 told(line)
             if seen not in {None, size}:
                 service.looked.set()  # it may be a pledge
-                await service.work(service.federation.announce)
+                await _tried(told, service.work(service.federation.announce))
             seen = size
             next_time = loop.time() + service.ledger.settings.node.sync_seconds
         await asyncio.sleep(LOOK_SECONDS)
@@ -92,13 +103,17 @@ async def _follow(service: Service, told: Told) -> None:
             if service.woken.is_set():
                 service.woken.clear()
                 due.clear()
-            peers: list[Peer] = await service.run(list, service.federation.peers)
-            for peer in peers:
+            peers: list[Peer] | None = await _tried(told, service.run(_peers, service))
+            for peer in peers or ():
                 running = looks.get(peer.origin)
                 if loop.time() >= due.get(peer.origin, 0.0) and (running is None or running.done()):
                     due[peer.origin] = loop.time() + service.ledger.settings.node.sync_seconds
                     looks[peer.origin] = group.create_task(_look(service, told, peer))
             await _pause(service.woken, LOOK_SECONDS)
+
+
+def _peers(service: Service) -> list[Peer]:
+    return list(service.federation.peers)
 
 
 async def _look(service: Service, told: Told, peer: Peer) -> None:
@@ -142,19 +157,20 @@ async def _check(service: Service, told: Told) -> None:
     tried: dict[Cid, float] = {}
     next_look = 0.0
     while True:
-        wanted = set()
+        wanted: dict[Cid, None] = {}
         while service.suspects:  # other threads add to it meanwhile
-            cid = service.suspects.pop()
-            if loop.time() >= tried.get(cid, 0.0):
-                wanted.add(cid)
+            wanted[service.suspects.pop()] = None
         if loop.time() >= next_look:
-            wanted.update(await service.run(service.federation.due, service.ledger.index))
+            due = await _tried(told, service.run(service.federation.due, service.ledger.index))
+            wanted |= dict.fromkeys(due or ())
             next_look = loop.time() + CHECK_LOOK_SECONDS
         for cid in wanted:
+            if loop.time() < tried.get(cid, 0.0):
+                continue  # whoever asks for its blocks must not keep this node busy
             lines, is_whole = await service.work(_compare, service, cid)
             for line in lines:
                 told(line)
-            if not is_whole:  # whoever asks for its blocks must not keep this node busy
+            if not is_whole:
                 tried[cid] = loop.time() + TRY_AGAIN_SECONDS
         await asyncio.sleep(LOOK_SECONDS)
 

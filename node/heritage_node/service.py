@@ -16,7 +16,7 @@ from aiohttp import web
 
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.deposit.books import witness_signers
-from heritage_ledger.errors import EvidenceInvalid, HeritageError, OperationFailed
+from heritage_ledger.errors import EvidenceInvalid, HeritageError, TemporaryFailure
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.signing import Gate
 from heritage_ledger.home.keyring import open_node_keys
@@ -52,7 +52,7 @@ class Stoppable:
     def advance(self, *, files: int = 0, size: int = 0) -> None:  # noqa: ARG002 - the protocol's
         """Raise when the node stops."""
         if self.stopping:
-            raise OperationFailed("node-stopping", "the node is being stopped; the next start goes on")
+            raise TemporaryFailure("node-stopping", "the node is being stopped; the next start goes on")
 
 
 @dataclass

@@ -16,7 +16,7 @@ from heritage_ledger.content.blocks import PackageKey
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
+from heritage_ledger.errors import EvidenceMissing, HeritageError, TemporaryFailure, UsageError
 from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.aside import settle
@@ -393,7 +393,7 @@ class Federation:
     # checks by the node
 
     def due(self, index: Index) -> list[Cid]:
-        """The packages that the node should look at now, those that were not for the longest time first."""
+        """The packages that the node should look at now, own ones first, in the order of the logs."""
         every = timedelta(days=self.settings.node.check_days)
         if not every:
             return []
@@ -405,9 +405,19 @@ class Federation:
         return list(due(self.home, dict.fromkeys(held), every, time.time()))
 
     def check(self, cid: Cid, *, progress: Progress = SILENT) -> list[Repaired]:
-        """Compare a package with its address, mend what is not whole, and note that it was looked at."""
-        done = list(self.repair(format_cid(cid), progress=progress))
+        """Compare a package with its address, mend what is not whole, and note that it was looked at.
+
+        Raises:
+            HeritageError: as `repair`; it is not noted when that was a `TemporaryFailure`.
+        """
         every = timedelta(days=self.settings.node.check_days)
+        try:
+            done = list(self.repair(format_cid(cid), progress=progress))
+        except TemporaryFailure:
+            raise
+        except HeritageError:
+            note_check(self.home, cid, every, time.time(), is_whole=False)
+            raise
         is_whole = not any(one.findings for one in done)
         note_check(self.home, cid, every, time.time(), is_whole=is_whole)
         return done
