@@ -22,7 +22,10 @@ TITLES = {
     "ledger.py": "Façade",
     "log": "Log",
     "provenance": "Proofs",
+    "federation": "Other institutions",
+    "node": "The node",
 }
+WHOLE = {"heritage_cli": "commands", "heritage_node": "node"}
 
 
 @dataclass(slots=True)
@@ -37,7 +40,7 @@ def entries() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for root in codes.SOURCES:
         for path in sorted(root.rglob("*.py")):
-            area = path.relative_to(root).parts[0]
+            area = WHOLE.get(root.name) or path.relative_to(root).parts[0]
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call):
                     for code in codes.codes_of(node):
@@ -61,17 +64,11 @@ def _text(node: ast.expr | None) -> str:
     return ""
 
 
-def _title(area: str) -> str:
-    return TITLES.get(area, f"Command line: {area.removesuffix('.py')}")
-
-
 def table() -> str:
     found = entries()
     lines: list[str] = []
-    for area in sorted(
-        {entry.area for entry in found.values()}, key=lambda area: TITLES.get(area, "Command line")
-    ):
-        lines += [f"\n### {_title(area)}\n", "| code | meaning | what to do next |", "|---|---|---|"]
+    for area in sorted({entry.area for entry in found.values()}, key=TITLES.__getitem__):
+        lines += [f"\n### {TITLES[area]}\n", "| code | meaning | what to do next |", "|---|---|---|"]
         for code, entry in sorted(found.items()):
             if entry.area == area:
                 message = entry.message.replace("|", "/").strip() or code.replace("-", " ")
