@@ -7,12 +7,13 @@ where the client asked `only-if-cached`. No block is converted, and each is hash
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from heritage_ledger.content.car import encode_header, encode_section
-from heritage_ledger.content.cid import format_cid, parse_cid
+from heritage_ledger.content.cid import Cid, format_cid, parse_cid
 from heritage_ledger.content.directory import list_directory
 from heritage_ledger.content.message import Kind
 from heritage_ledger.content.walk import block_cids, file_leaves, read_leaf, resolve
@@ -23,7 +24,6 @@ from heritage_node.service import SERVICE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.walk import Found
     from heritage_node.service import Service
 
@@ -32,8 +32,11 @@ CAR: Final = "application/vnd.ipld.car"
 EMPTY: Final = "bafkqaaa"
 """The identity CID of no bytes, by which clients probe a gateway."""
 IMMUTABLE: Final = "public, max-age=29030400, immutable"
+_CAR_KIND: Final = f"{CAR}; version=1; order=dfs; dups=n"
+_BYTES: Final = re.compile(r"(-?[0-9]{1,18}):(\*|-?[0-9]{1,18})", re.ASCII)
 PIECE: Final = 1 << 20
 """Bytes of a CAR that are made in one go, in a thread."""
+_VARIANT: Final = {"version": ("", "1"), "order": ("", "dfs", "unk"), "dups": ("", "n")}
 _SCOPES: Final = frozenset({"block", "entity", "all"})
 
 routes = web.RouteTableDef()
@@ -48,8 +51,8 @@ async def ipfs(request: web.Request) -> web.StreamResponse:
     name, path = request.match_info["cid"], request.match_info.get("path", "").strip("/")
     if form == "raw" and path:
         raise web.HTTPBadRequest(reason="Raw Blocks Have No Paths")
-    if name == EMPTY and form == "raw":
-        return _raw(request, name, b"")
+    if name == EMPTY:
+        return _raw(request, name, b"") if form == "raw" else _probe(request)
     root = _parse(name)
     try:
         if form == "raw":
@@ -67,12 +70,36 @@ def _form(request: web.Request) -> str:
             raise web.HTTPNotAcceptable
         return asked
     accept = request.headers.get("Accept", "")
-    kinds = [part.partition(";")[0].strip() for part in accept.split(",")]
+    kinds = [kind for kind, _ in _accepted(accept)]
     for kind, form in ((RAW, "raw"), (CAR, "car")):
         if kind in kinds:
             return form
     if not accept or "*/*" in kinds:
         raise web.HTTPBadRequest(reason="Ask For A Raw Block Or A CAR")
+    raise web.HTTPNotAcceptable
+
+
+def _accepted(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """The media types of an Accept header with their parameters."""
+    found = []
+    for part in accept.split(","):
+        kind, *parameters = (word.strip() for word in part.split(";"))
+        pairs = (word.partition("=") for word in parameters)
+        found.append((kind.lower(), {name.strip().lower(): value.strip() for name, _, value in pairs}))
+    return found
+
+
+def _check_variant(request: web.Request) -> None:
+    """Refuse a CAR that is not made here: depth first, each block once, version 1 is what there is.
+
+    The query wins over Accept; of several CARs in Accept one that can be made is enough (IPIP-412).
+    """
+    variants = [given for kind, given in _accepted(request.headers.get("Accept", "")) if kind == CAR] or [{}]
+    asked = {name: request.query[f"car-{name}"] for name in _VARIANT if f"car-{name}" in request.query}
+    for given in variants:
+        wanted = given | asked
+        if all(wanted.get(name, "") in known for name, known in _VARIANT.items()):
+            return
     raise web.HTTPNotAcceptable
 
 
@@ -118,24 +145,37 @@ def _raw(request: web.Request, name: str, block: bytes) -> web.StreamResponse:
     return web.Response(body=block, headers=headers)
 
 
+def _probe(request: web.Request) -> web.Response:
+    """Answer the probe for CARs: the root is the empty identity CID, and there are no blocks."""
+    _check_variant(request)
+    headers = _headers(request, EMPTY, f'W/"{EMPTY}.car"', _CAR_KIND, "car")
+    return web.Response(body=encode_header([Cid(b"\x01\x55\x00\x00")]), headers=headers)
+
+
 async def _car(request: web.Request, service: Service, root: Cid, path: str) -> web.StreamResponse:
     query = request.query
     scope = query.get("dag-scope", "all")
-    if scope not in _SCOPES or query.get("car-version", "1") != "1":
-        raise web.HTTPBadRequest(reason="No Such Scope Or Version")
+    if scope not in _SCOPES:
+        raise web.HTTPBadRequest(reason="No Such Scope")
+    _check_variant(request)
     span = _span(query.get("entity-bytes"))
+    if span is not None:
+        scope = "entity"
     get = service.holdings.get
     try:
         found = await service.run(resolve, get, root, path)
     except OperationFailed as error:
         raise web.HTTPNotFound from error
+    if span is not None and found.kind is Kind.FILE and _is_outside(span, found.size or 0):
+        raise web.HTTPBadRequest(reason="Bytes Beyond The File")
     words = hashlib.sha256(f"{path} {scope} {span}".encode()).hexdigest()[:16]
     name = format_cid(root)
     etag = f'W/"{name}.car.{words}"'
     if _is_known(request, etag):
         return web.Response(status=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE})
-    kind = f"{CAR}; version=1; order=dfs; dups=n"
-    headers = _headers(request, name, etag, kind, "car") | {"Accept-Ranges": "none"}
+    headers = _headers(request, name, etag, _CAR_KIND, "car") | {"Accept-Ranges": "none"}
+    if "format" not in query:
+        headers["Content-Location"] = str(request.rel_url.update_query(format="car"))
     if request.method == "HEAD":
         return web.Response(headers=headers)
     return await stream(request, service, headers, lambda: _blocks(get, found, scope, span), [root])
@@ -211,12 +251,8 @@ def _blocks(
     yield from record.take()
     if scope == "block":
         record(found.cid)
-    elif found.kind is Kind.FILE and (scope == "entity" or span is not None):
-        start, stop = _bounds(span, found.size or 0)
-        for leaf in file_leaves(record, found.cid, start=start, stop=stop):
-            if leaf.data is None:
-                read_leaf(record, leaf)
-            yield from record.take()
+    elif found.kind is Kind.FILE and scope == "entity":
+        yield from _file_blocks(record, found, span)
         record(found.cid)
     elif scope == "entity":
         for _ in list_directory(record, found.cid):
@@ -230,15 +266,32 @@ def _blocks(
     yield from record.take()
 
 
+def _file_blocks(
+    record: _Recorder, found: Found, span: tuple[int, int | None] | None
+) -> Iterator[tuple[Cid, bytes]]:
+    """Yield the blocks in which the bytes lie; none where there are no such bytes."""
+    start, stop = _bounds(span, found.size or 0)
+    if found.size and stop is not None and stop <= start:
+        return
+    for leaf in file_leaves(record, found.cid, start=start, stop=stop):
+        if leaf.data is None:
+            read_leaf(record, leaf)
+        yield from record.take()
+
+
 def _span(text: str | None) -> tuple[int, int | None] | None:
     """Return the first and last byte (None: the end) of `entity-bytes`; negative ones count from the end."""
     if text is None:
         return None
-    first, colon, last = text.partition(":")
-    try:
-        return int(first), None if last == "*" or not colon else int(last)
-    except ValueError as error:
-        raise web.HTTPBadRequest(reason="No Such Bytes") from error
+    found = _BYTES.fullmatch(text)
+    if found is None:
+        raise web.HTTPBadRequest(reason="No Such Bytes")
+    first, last = found.groups()
+    return int(first), None if last == "*" else int(last)
+
+
+def _is_outside(span: tuple[int, int | None], size: int) -> bool:
+    return 0 < size <= _bounds(span, size)[0]
 
 
 def _bounds(span: tuple[int, int | None] | None, size: int) -> tuple[int, int | None]:
