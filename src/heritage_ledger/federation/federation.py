@@ -33,7 +33,7 @@ from heritage_ledger.federation.mirroring import (
 )
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.repair import Repair, record_recovery
-from heritage_ledger.federation.replicas import PackageHolders, Replicator, holders, pledge, pledges
+from heritage_ledger.federation.replicas import Duties, PackageHolders, Replicator, holders, pledge
 from heritage_ledger.federation.signing import Request, sign_request
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.witnessing import ASKED_AT_ONCE, Witnesses, standing
@@ -102,6 +102,7 @@ class Federation:
         self._kubo = kubo
         self._passphrase = passphrase
         self._signing = threading.RLock()
+        self._duties = Duties()
         self.client = Client(allow_private=settings.node.allow_private)
         self._held = contextlib.ExitStack()
         self._held.callback(self.client.close)
@@ -317,14 +318,19 @@ class Federation:
 
     def pledges(self) -> dict[str, Pledge]:
         """The latest pledge of this institution for each log."""
-        books = self._books()
-        return pledges(books.index, books.log, books.size())
+        with self._signing:
+            return dict(self._read_duties(self._books()).pledges)
+
+    def _read_duties(self, books: Books) -> Duties:
+        self._duties.update(books.index, books.log, books.size())
+        return self._duties
 
     def replicate(self, *, progress: Progress = SILENT) -> Iterator[Replicated]:
         """Fetch what is pledged and not held yet, a package at a time."""
         with self._signing:
             books = self._books()
-        yield from Replicator(self.home, books, self.peers, self._signing).run(
+            duties = self._read_duties(books)
+        yield from Replicator(self.home, books, self.peers, duties, self._signing).run(
             lambda peer: self.source(peer.origin), progress=progress
         )
 

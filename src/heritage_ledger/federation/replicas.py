@@ -9,7 +9,7 @@ goes on.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,27 +102,33 @@ def pledge(
     return record_statement(books, body)
 
 
-def pledges(index: Index, log: LogFiles, size: int) -> dict[str, Pledge]:
-    """The latest pledge for each log, by its origin."""
-    found: dict[str, Pledge] = {}
-    for number, document in _documents(index, log, size, PLEDGE):
-        most = document.get("maxBytes")
-        found[document["sourceLog"]] = Pledge(
-            document["sourceLog"],
-            document["until"],
-            tuple(document.get("assets", ())),
-            None if most is None else int(most),
-            number,
-        )
-    return found
+@dataclass(slots=True)
+class Duties:
+    """What this institution promised and what it recorded as fulfilled, by its own log.
 
+    `pledges` has the latest for each origin, `recorded` the origin and CID of every `replication` event.
+    """
 
-def recorded_replicas(index: Index, log: LogFiles, size: int) -> set[tuple[str, str]]:
-    """The origin and CID of every package for which the own log has a `replication` event."""
-    return {
-        (document["sourceLog"], document["used"][0]["id"].removeprefix("ipfs://"))
-        for _, document in _documents(index, log, size, REPLICATION)
-    }
+    pledges: dict[str, Pledge] = field(default_factory=dict)
+    recorded: set[tuple[str, str]] = field(default_factory=set)
+    complete: set[tuple[str, int]] = field(default_factory=set)
+    """Origin and log index of packages whose rows were seen in the mirror's index; they stay."""
+    _size: int = 0
+
+    def update(self, index: Index, log: LogFiles, size: int) -> None:
+        """Read what the log has got since the last time."""
+        for number, document in _documents(index, log, size, PLEDGE, after=self._size - 1):
+            most = document.get("maxBytes")
+            self.pledges[document["sourceLog"]] = Pledge(
+                document["sourceLog"],
+                document["until"],
+                tuple(document.get("assets", ())),
+                None if most is None else int(most),
+                number,
+            )
+        for _, document in _documents(index, log, size, REPLICATION, after=self._size - 1):
+            self.recorded.add((document["sourceLog"], document["used"][0]["id"].removeprefix("ipfs://")))
+        self._size = max(self._size, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +178,10 @@ def holders(home: Home, peers: Peers, origin: str) -> dict[str, list[Holder]]:
 
 
 def _documents(
-    index: Index, log: LogFiles, size: int, types: Sequence[str]
+    index: Index, log: LogFiles, size: int, types: Sequence[str], *, after: int = -1
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for row in index.events():
-        if row.types == tuple(types) and row.log_index < size:
+    for row in index.events(types=types, after=after):
+        if row.log_index < size:
             yield row.log_index, open_event(log.read_entry(row.log_index, size)).document
 
 
@@ -192,14 +198,19 @@ class Replicator:
     """Fulfils the pledges of one home. One at a time."""
 
     def __init__(
-        self, home: Home, books: Books, peers: Peers, signing: contextlib.AbstractContextManager[object]
+        self,
+        home: Home,
+        books: Books,
+        peers: Peers,
+        duties: Duties,
+        signing: contextlib.AbstractContextManager[object],
     ) -> None:
         """`books` records what was fetched, for one thread at a time: `signing` is held for each event."""
         self._home = home
         self._books = books
         self._peers = peers
         self._signing = signing
-        self._size = books.size()
+        self._duties = duties
 
     def run(self, source_of: SourceOf, *, progress: Progress = SILENT) -> Iterator[Replicated]:
         """Fetch what is pledged and not held, a package at a time, in the order of the peer's log.
@@ -207,8 +218,8 @@ class Replicator:
         A package that cannot be had now is told of, and asked for again in the next round.
         """
         now = datetime.now(UTC)
-        recorded = recorded_replicas(self._books.index, self._books.log, self._size)
-        for promise in pledges(self._books.index, self._books.log, self._size).values():
+        recorded = set(self._duties.recorded)
+        for promise in list(self._duties.pledges.values()):
             peer = self._peers.find(promise.source)
             if peer is None or not promise.is_active(now):
                 continue
@@ -217,10 +228,16 @@ class Replicator:
                     key = (peer.origin, format_cid(row.package_cid))
                     if key not in recorded or not self._is_held(peer, index, row):
                         place = _Place(peer, index, row)
-                        yield self._take(place, source_of(peer), progress, is_new=key not in recorded)
+                        done = self._take(place, source_of(peer), progress, is_new=key not in recorded)
+                        if not done.findings:
+                            recorded.add(key)  # another version may be the same package
+                        yield done
 
     def _is_held(self, peer: Peer, index: Index, row: PackageRow) -> bool:
-        return self._folder(peer, row).is_dir() and is_complete(index, row.log_index)
+        key = (peer.origin, row.log_index)
+        if key not in self._duties.complete and is_complete(index, row.log_index):
+            self._duties.complete.add(key)
+        return key in self._duties.complete and self._folder(peer, row).is_dir()
 
     def _folder(self, peer: Peer, row: PackageRow) -> Path:
         return self._home.replicas / peer.origin / format_cid(row.package_cid)

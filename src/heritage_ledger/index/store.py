@@ -210,15 +210,18 @@ class Index:
         asset: str | None = None,
         *,
         version: int | None = None,
+        types: Sequence[str] | None = None,
         after: int = -1,
         limit: int | None = None,
     ) -> Iterator[EventRow]:
-        """Events in log order, from the first whose log index is above `after`."""
+        """Events in log order, all or those of exactly these `types`, from the first above `after`."""
         statement = select(EVENTS).where(EVENTS.c.log_index > after).order_by(EVENTS.c.log_index)
         if asset is not None:
             statement = statement.where(EVENTS.c.asset == asset)
         if version is not None:
             statement = statement.where(EVENTS.c.version == version)
+        if types is not None:
+            statement = statement.where(EVENTS.c.types == " ".join(types))
         if limit is not None:
             statement = statement.limit(limit)
         return self._database.stream(statement, _event)
