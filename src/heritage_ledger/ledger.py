@@ -12,7 +12,7 @@ Reading needs no passphrase. Every error is a `heritage_ledger.errors.HeritageEr
 from __future__ import annotations
 
 import contextlib
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -26,7 +26,6 @@ from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
 from heritage_ledger.deposit.stores import move_databases, open_index, open_state, rebuild_index
 from heritage_ledger.errors import EvidenceMissing, HeritageError
-from heritage_ledger.federation.assurance import assured, check_standing
 from heritage_ledger.federation.federation import Federation
 from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
@@ -173,13 +172,13 @@ class Ledger:
     def books(self) -> Books:
         """Keys, log and index opened for writing; what an interrupted process left is finished first.
 
-        Where witnesses watch the log, they are asked first whether this home is the newest copy of it.
+        Where witnesses watch the log, they are asked from here on whether this home is the newest copy of it.
         """
-        self._held.enter_context(assured(self.federation))
+        guard = self.federation.guard
+        guard.begin()
         keys = open_keys(self.home, self._passphrase)
         state = self._held.enter_context(open_state(self.home, self.settings))
-        standing = partial(check_standing, self.home, self.origin)
-        books = Books(self.home, self.settings, state, self.index, keys, software(), self.kubo, standing)
+        books = Books(self.home, self.settings, state, self.index, keys, software(), self.kubo, guard)
         self._held.callback(books.close)
         books.finish_left()
         return books

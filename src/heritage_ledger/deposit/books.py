@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 from heritage_ledger.deposit.release import release
-from heritage_ledger.deposit.staging import Claim, finish_left, settle_left
-from heritage_ledger.errors import OperationFailed
+from heritage_ledger.deposit.staging import Claim, finish_left, is_left, settle_left
+from heritage_ledger.errors import OperationFailed, TemporaryFailure
 from heritage_ledger.events.agents import Agent, AgentKind, institution_id
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.home import lock
@@ -26,7 +26,7 @@ from heritage_ledger.log.witness import witness_name
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.home.keyring import Keyring, NodeKeyring
@@ -35,6 +35,23 @@ if TYPE_CHECKING:
     from heritage_ledger.home.state import StateStore
     from heritage_ledger.index.store import Index
     from heritage_ledger.log.note import NoteSigner
+
+
+_TRIES: Final = 5
+"""How often the guard is asked again because its answer grew old while the lock was waited for."""
+
+
+class Guard(Protocol):
+    """Keeps the log from being forked (`heritage_ledger.federation.guard`)."""
+
+    def begin(self) -> None:
+        """Begin to make sure, in the background."""
+
+    def ensure(self) -> None:
+        """Make sure that this home is the newest copy of its log; raises where that is not known."""
+
+    def holds(self) -> bool:
+        """Say whether it is still sure, under the append lock."""
 
 
 def log_signers(origin: str, keys: Keyring) -> tuple[NoteSigner, ...]:
@@ -67,8 +84,7 @@ class Books:
     keys: Keyring
     software: Agent
     kubo: KuboEngine | None
-    check_standing: Callable[[], None]
-    """Raises when this log is known to be forked or behind (`heritage_ledger.federation.assurance`)."""
+    guard: Guard
     appender: Appender = field(init=False)
     log: LogFiles = field(init=False)
 
@@ -100,22 +116,37 @@ class Books:
     def exclusive(self) -> Iterator[None]:
         """Hold the append lock: the lock file, and the lock in the database where that is a server.
 
+        It is sure then that this home is the newest copy of its log; witnesses are waited for without the lock.
+
         Raises:
             HomeLocked: another process kept it (`home-locked`).
             OperationFailed: the databases were moved since these books were opened (`database-moved`), or the
                 log must not grow (`log-frozen`, `log-behind`).
-            TemporaryFailure: the server does not answer.
+            TemporaryFailure: the server does not answer, or too few witnesses do (`witnesses-silent`).
+            EvidenceMissing: this home may be an old copy (`log-unsure`, `log-tail-missing`).
         """
-        with lock.hold(self.home.lock), self.state.hold():
-            if read_settings(self.home.settings).database != self.settings.database:
-                raise OperationFailed(
-                    "database-moved",
-                    "heads and index were moved to another database while this process ran",
-                    path=str(self.home.settings),
-                    advice="start it again: it then reads the settings as they are now",
-                )
-            self.check_standing()
-            yield
+        for _ in range(_TRIES):
+            self.guard.ensure()
+            with lock.hold(self.home.lock), self.state.hold():
+                if self.guard.holds():
+                    self._check_database()
+                    yield
+                    return
+        raise TemporaryFailure(
+            "witnesses-silent",
+            "what the witnesses said grew old each time before it was this process's turn to write",
+            path=self.settings.origin,
+            advice="run the same command again",
+        )
+
+    def _check_database(self) -> None:
+        if read_settings(self.home.settings).database != self.settings.database:
+            raise OperationFailed(
+                "database-moved",
+                "heads and index were moved to another database while this process ran",
+                path=str(self.home.settings),
+                advice="start it again: it then reads the settings as they are now",
+            )
 
     def settle(self) -> None:
         """Bring log, index and staging into step after whatever happened before.
@@ -129,8 +160,11 @@ class Books:
     def finish_left(self) -> None:
         """Add the file rows that are missing because a process died after its deposit was recorded.
 
-        Needs the append lock only for a moment: a sealed bag does not change while it is read.
+        Needs the append lock only for a moment: a sealed bag does not change while it is read. Where nothing
+        was left, nobody is waited for.
         """
+        if not is_left(self.home):
+            return
         with self.exclusive():
             self.settle()
         finish_left(self.home, self._complete)

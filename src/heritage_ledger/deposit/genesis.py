@@ -15,6 +15,7 @@ from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.home.durable import write_file
 from heritage_ledger.home.keyring import create_keys
 from heritage_ledger.home.layout import Home, create_home, finish_home
+from heritage_ledger.home.marks import Marks
 from heritage_ledger.home.settings import Settings, check_institution, check_origin, format_settings
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.identity.didkey import format_multikey
@@ -47,7 +48,7 @@ def begin_log(root: Path, settings: Settings, passphrase: bytes | None) -> Home:
     place = create_home(root)
     keys, node_keys, successors = create_keys(place, passphrase)
     with (
-        StateStore.create(settings.kept_in(place.state)) as state,
+        StateStore.create(settings.kept_in(place.state), own=origin) as state,
         Appender(place.log, state, origin, log_signers(origin, keys)) as appender,
     ):
         now = datetime.now(UTC)
@@ -78,6 +79,7 @@ def begin_log(root: Path, settings: Settings, passphrase: bytes | None) -> Home:
         appended = appender.append([entry], time=int(now.timestamp()))
         with Index.open(settings.kept_in(place.index), origin=origin) as index:
             absorb(index, LogFiles(place.log), place, appended.size)
+        Marks.of(place, settings).write(state.reach())
     write_file(place.settings, format_settings(settings), mode=0o644)
     finish_home(place)
     return place

@@ -143,6 +143,12 @@ def settle_left(home: Home, is_recorded: Callable[[str, int], bool]) -> tuple[Pa
     return tuple(aside)
 
 
+def is_left(home: Home) -> bool:
+    """Say whether anything lies in staging: left by a dead process, or at work."""
+    with writing(home.staging):
+        return any(home.staging.iterdir())
+
+
 def finish_left(home: Home, finish: Callable[[Claim], None]) -> None:
     """Call `finish(claim)` for each recorded deposit whose process died, then clear it away."""
     for root in _left(home):

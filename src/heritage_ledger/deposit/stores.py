@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, UsageError
 from heritage_ledger.home import lock
 from heritage_ledger.home.append_lock import hold_append
+from heritage_ledger.home.marks import Marks
 from heritage_ledger.home.settings import change_settings, check_database
 from heritage_ledger.home.sql import server_name
 from heritage_ledger.home.state import StateStore
@@ -34,8 +35,9 @@ SQLITE: Final = "sqlite"
 
 
 def open_state(home: Home, settings: Settings) -> StateStore:
-    """Open the heads; see `StateStore.open`."""
-    return StateStore.open(settings.kept_in(home.state))
+    """Open the heads, to be compared with the marks of the home before they move; see `StateStore.open`."""
+    marks = Marks.of(home, settings)
+    return StateStore.open(settings.kept_in(home.state), marks=marks, own=settings.origin)
 
 
 @contextlib.contextmanager
@@ -123,6 +125,7 @@ def move_databases(home: Home, settings: Settings, to: str, progress: Progress) 
                 advice="check the disks on both sides, then run the same command again",
             )
         change_settings(home.settings, "ledger", "database", url)
+        Marks.of(home, new).write(state.reach())
         return DatabaseMoved(to, len(heads), index.absorbed(), digest.hex())
 
 

@@ -20,10 +20,10 @@ from heritage_ledger.errors import EvidenceMissing, HeritageError, TemporaryFail
 from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.aside import settle
-from heritage_ledger.federation.assurance import learn_behind
 from heritage_ledger.federation.checks import being_checked, due, note_check
 from heritage_ledger.federation.client import Client, answer_error
 from heritage_ledger.federation.forks import keep_fork, stored_forks
+from heritage_ledger.federation.guard import Guard
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.mirroring import (
     evidence_in,
@@ -116,7 +116,7 @@ class Federation:
     def close(self) -> None:
         """Let go of connections and heads."""
         self._held.close()
-        for name in ("state", "node_key"):
+        for name in ("state", "node_key", "guard"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -170,6 +170,18 @@ class Federation:
             self.settings.origin,
             verifiers=self.verifiers,
             policy=self.peers.policy(),
+            client=self.client,
+        )
+
+    @cached_property
+    def guard(self) -> Guard:
+        """What keeps the own log from being forked; nothing is asked yet."""
+        return Guard(
+            self.home,
+            self.settings.origin,
+            state=lambda: self.state,
+            peers=lambda: self.peers,
+            verifiers=lambda: self.verifiers,
             client=self.client,
         )
 
@@ -237,7 +249,7 @@ class Federation:
         found = self.witnesses.collect()
         for finding in found.findings:
             if finding.code == "log-behind-witness":
-                learn_behind(self, finding)
+                self.guard.suspect(finding)
                 break
         return found
 

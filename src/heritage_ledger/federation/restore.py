@@ -7,13 +7,14 @@ begun again from nothing, but only as far as the witnesses say that it had come.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heritage_ledger.errors import EvidenceMissing, OperationFailed
-from heritage_ledger.federation.assurance import assure
 from heritage_ledger.home.durable import writing
 from heritage_ledger.home.keyring import read_public_keys
+from heritage_ledger.home.marks import Unsure, keep_unsure
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.log.policy import NONE
 
@@ -30,7 +31,8 @@ class Restored:
 
 
 def _pull(federation: Federation) -> int:
-    size = assure(federation)
+    """Bring the log back from the mirrors, and make sure that the witnesses know no more of it."""
+    size = federation.guard.catch_up()
     if size == 0:
         raise EvidenceMissing(
             "log-tail-missing",
@@ -38,7 +40,9 @@ def _pull(federation: Federation) -> int:
             path=federation.settings.origin,
             expected="a mirror",
         )
-    return size
+    federation.guard.ensure()
+    head = federation.state.head(federation.settings.origin)
+    return size if head is None else head.size
 
 
 def restore(federation: Federation) -> Restored:
@@ -69,7 +73,8 @@ def restore(federation: Federation) -> Restored:
     with writing(home.root):
         for folder in (home.log, home.packages, home.quarantine, home.staging):
             folder.mkdir(exist_ok=True)
-    StateStore.create(settings.kept_in(home.state)).close()
+    StateStore.create(settings.kept_in(home.state), own=settings.origin).close()
+    keep_unsure(home, Unsure(int(time.time()), "the home was restored from what others hold"))
     try:
         size = _pull(federation)
     except BaseException:

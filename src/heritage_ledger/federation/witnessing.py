@@ -23,7 +23,7 @@ from heritage_ledger.log.policy import NONE
 from heritage_ledger.log.witness import SIZE_TYPE, AddCheckpoint, format_request
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from heritage_ledger.federation.client import Client
     from heritage_ledger.home.layout import Home
@@ -207,25 +207,6 @@ class Witnesses:
     def standing(self) -> Standing:
         """How far the log is witnessed, by the files of the home alone."""
         return standing(self._home, self._policy, self._verifiers, self._origin)
-
-    def sizes(self) -> Iterator[tuple[str, int | HeritageError]]:
-        """Yield for every witness the size that it holds of this log, checked by the log's own signature.
-
-        0 is said of a witness that has never seen the log.
-        """
-        from hashlib import sha256  # noqa: PLC0415 - only here
-
-        name = sha256(self._origin.encode()).hexdigest()
-
-        def ask(url: str) -> int | HeritageError:
-            try:
-                data = self._client.get(f"{url}/{name}/checkpoint", limit=MAX_NOTE_SIZE)
-                return 0 if data is None else open_checkpoint(data, self._verifiers, self._origin)[0].size
-            except HeritageError as error:
-                return error
-
-        with ThreadPoolExecutor(ASKED_AT_ONCE, "witness") as pool:
-            yield from zip(self.urls, pool.map(ask, self.urls), strict=True)
 
 
 def standing(home: Home, policy: Policy, verifiers: Sequence[NoteVerifier], origin: str) -> Standing:

@@ -17,6 +17,7 @@ from heritage_ledger.errors import NoHome, OperationFailed
 from heritage_ledger.home.durable import remove_tree, sync_folder, writing
 
 HOME_VARIABLE = "HERITAGE_HOME"
+MARKS_VARIABLE = "HERITAGE_MARKS"
 _SLUG_LENGTH = 48
 _HASH_LENGTH = 16
 _NOT_IN_SLUG = re.compile(r"[^A-Za-z0-9.-]+")
@@ -172,6 +173,21 @@ def default_root() -> Path:
     """Return `HERITAGE_HOME`, or else the platform's folder for a user's data."""
     named = os.environ.get(HOME_VARIABLE)
     return Path(named) if named else Path(platformdirs.user_data_dir("heritage-ledger", appauthor=False))
+
+
+def marks_folder() -> Path | None:
+    """Where marks lie that outlive a reboot: `HERITAGE_MARKS`, or else the platform's folder for state.
+
+    None where this user has no such folder.
+    """
+    named = os.environ.get(MARKS_VARIABLE)
+    if named:
+        return Path(named)
+    try:
+        folder = Path(platformdirs.user_state_dir("heritage-ledger", appauthor=False))
+    except (RuntimeError, KeyError):  # a user without a home folder
+        return None
+    return folder / "marks" if folder.is_absolute() else None
 
 
 def create_home(root: Path) -> Home:

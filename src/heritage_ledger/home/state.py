@@ -48,6 +48,7 @@ from heritage_ledger.home.heads import (
     seal_columns,
 )
 from heritage_ledger.home.lock import LOCK_WAIT_SECONDS
+from heritage_ledger.home.marks import Doubt, Reach
 from heritage_ledger.home.seal import Seal, row_digest
 from heritage_ledger.home.sql import is_url, open_engine, open_server, server_name, sql_errors
 
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection, Engine, Row
+
+    from heritage_ledger.home.marks import Marks, Unsure
 
 MAX_SIZE: Final = (1 << 63) - 1
 """Entries: the largest log size that SQL's 64-bit integer holds."""
@@ -70,6 +73,7 @@ class Head:
 
 
 _RELEASE = select(func.current_setting("server_version"))
+_TOTAL = select(func.count(), func.coalesce(func.sum(HEADS.c.size), 0))
 _HEAD_OF = select(HEADS).where(HEADS.c.origin == bindparam("at"))
 _SWAP = (
     update(HEADS)
@@ -122,10 +126,15 @@ class StateStore:
         self._server = ServerLock(self._engine) if is_url(target) else None
         self._turn = threading.Lock()
         self._stopped: str | None = None
+        self._marks: Marks | None = None
+        self._own = ""
+        self._furthest = 0
 
     @classmethod
-    def create(cls, target: Path | str) -> Self:
+    def create(cls, target: Path | str, *, own: str = "") -> Self:
         """Make an empty store at a path, or empty tables in the database of a URL, and open it.
+
+        `own` names the own log; nothing is compared with marks, for there are none yet.
 
         Raises:
             OperationFailed: something already lies there (`state-exists`).
@@ -136,13 +145,16 @@ class StateStore:
             make_on_server(str(target))
         else:
             make_file(Path(target))
-        return cls.open(target)
+        return cls.open(target, own=own)
 
     @classmethod
-    def open(cls, target: Path | str, *, upgrade: bool = True) -> Self:
+    def open(
+        cls, target: Path | str, *, upgrade: bool = True, marks: Marks | None = None, own: str = ""
+    ) -> Self:
         """Open the heads at a path or URL and check every row; an older layout is brought up to ours.
 
-        Without `upgrade` nothing is written, and an older layout is refused like a newer one.
+        Without `upgrade` nothing is written, and an older layout is refused like a newer one. With `marks`
+        heads are compared with them before they move, and marked afterwards; `own` names the own log.
 
         Raises:
             EvidenceMissing: there are none (`state-missing`); none are made.
@@ -159,6 +171,7 @@ class StateStore:
         except BaseException:
             store.close()
             raise
+        store._marks, store._own = marks, own
         return store
 
     def _check_present(self, target: Path | str) -> None:
@@ -236,6 +249,58 @@ class StateStore:
         with self._connected(self._reader) as connection:
             return self._check_all(connection)
 
+    # marks: is this the newest copy of the heads?
+
+    def reach(self) -> Reach:
+        """How far all heads have come together, and the own log's."""
+        with self._connected(self._reader) as connection:
+            return self._reach(connection)
+
+    def _reach(self, connection: Connection) -> Reach:
+        count, total = connection.execute(_TOTAL).one()
+        own = self._read(connection, self._own) if self._own else None
+        return Reach(
+            int(count) + int(total), 0 if own is None else own.size, b"" if own is None else own.root
+        )
+
+    def compare_marks(self) -> Doubt | None:
+        """Compare the heads with the marks of the home; None where nothing speaks against them."""
+        if self._marks is None:
+            return None
+        found = self._marks.read()  # before the heads: another process may move both meanwhile
+        reach = self.reach()
+        furthest, self._furthest = self._furthest, max(self._furthest, reach.total)
+        return Doubt.ROLLED_BACK if reach.total < furthest else found.judge(reach)
+
+    def look(self) -> Unsure | None:
+        """Compare heads and marks; what is doubtful is written down first, and the marks made anew.
+
+        Returns what is open since a restore, or a sign of one.
+
+        Raises:
+            DiskProblem: a doubt cannot be written down.
+        """
+        if self._marks is None:
+            return None
+        doubt = self.compare_marks()
+        if doubt is None:
+            return self._marks.unsure()
+        reach = self.reach()
+        self._furthest = reach.total
+        return self._marks.doubt(doubt, reach)
+
+    @contextlib.contextmanager
+    def _marked(self) -> Iterator[None]:
+        """Look before a head moves, and leave the mark of it afterwards."""
+        self.look()
+        yield
+        if self._marks is not None:
+            reach = self.reach()
+            self._furthest = max(self._furthest, reach.total)
+            self._marks.write(reach)
+
+    # moving
+
     def create_head(self, origin: str, head: Head) -> None:
         """Begin to keep the head of a log that this home has not seen.
 
@@ -243,7 +308,7 @@ class StateStore:
             TemporaryFailure: it has one already (`state-conflict`).
         """
         _check_new(origin, head)
-        with self._answered(origin, None, head), self._connected(self._writer) as connection:
+        with self._marked(), self._answered(origin, None, head), self._connected(self._writer) as connection:
             self._seal(connection, lock=True)
             if self._read(connection, origin) is not None:
                 raise _conflict(origin, expected="no head yet", found="a head")
@@ -265,7 +330,11 @@ class StateStore:
             EvidenceMissing: there is no head of `origin` (`state-origin`).
         """
         _check_new(origin, new)
-        with self._answered(origin, old_size, new), self._connected(self._writer) as connection:
+        with (
+            self._marked(),
+            self._answered(origin, old_size, new),
+            self._connected(self._writer) as connection,
+        ):
             self._seal(connection, lock=True)
             old = self._read(connection, origin)
             if old is None:
