@@ -16,8 +16,8 @@ settings.register_profile(
 )
 settings.load_profile("ci" if IN_CI else "dev")
 
-# marks of homes (`specs/home.md`) lie in folders of this run and not among the user's own; processes that tests
-# start inherit this
+# marks of homes (`specs/home.md`) lie in folders of this run and not among the user's own; processes that
+# tests start inherit this
 _MARKS = tempfile.TemporaryDirectory(prefix="heritage-marks-", ignore_cleanup_errors=True)
 os.environ["HERITAGE_MARKS"] = os.path.join(_MARKS.name, "state")  # noqa: PTH118 - before any test's imports
 os.environ["XDG_RUNTIME_DIR"] = _MARKS.name

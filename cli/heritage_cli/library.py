@@ -44,6 +44,14 @@ class Library:
 
         return Ledger.open(home, passphrase=passphrase)
 
+    def restore(
+        self, folder: Path, home: Path, *, passphrase: Callable[[], bytes] | None, progress: Progress
+    ) -> Ledger:
+        """Make a home of a backup."""
+        from heritage_ledger.ledger import Ledger  # noqa: PLC0415 - lazy, see above
+
+        return Ledger.restore(folder, home, passphrase=passphrase, progress=progress)
+
     def verify_bag(self, path: Path, *, progress: Progress) -> Verdict:
         """Check any bag, without a home."""
         from heritage_ledger.fixity.bag import verify_bag  # noqa: PLC0415 - lazy, see above

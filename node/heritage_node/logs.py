@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from heritage_ledger.errors import EvidenceInvalid
+from heritage_ledger.federation.floor import UNSURE_HEADER
+from heritage_ledger.home.marks import read_unsure
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_ledger.log.tiles import parse_path
 from heritage_node.service import SERVICE
@@ -34,7 +36,11 @@ async def mirrored(request: web.Request) -> web.StreamResponse:
     peer = service.federation.peers.find(request.match_info["origin"])
     if peer is None:
         raise web.HTTPNotFound
-    return _file(service.ledger.home.mirror_of(peer.origin).log, request.match_info["path"])
+    response = _file(service.ledger.home.mirror_of(peer.origin).log, request.match_info["path"])
+    unsure = await service.run(read_unsure, service.ledger.home)
+    if unsure is not None and unsure.needs_floor(peer.origin):
+        response.headers[UNSURE_HEADER] = "1"
+    return response
 
 
 def _file(folder: Path, path: str) -> web.StreamResponse:

@@ -129,7 +129,8 @@ def _sync(service: Service, peer: Peer) -> list[str]:
             service.federation.spread(synced.fork)
     except HeritageError as error:
         return [f"{peer.origin}: {error.code}: {error}"]
-    return synced_lines(synced)
+    floor = service.federation.take_floor(peer, service.witness)
+    return synced_lines(synced) + [f"{peer.origin}: {one.code}: {one.message}" for one in floor]
 
 
 async def _replicate(service: Service, told: Told) -> None:

@@ -26,7 +26,10 @@ from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
 from heritage_ledger.deposit.stores import move_databases, open_index, open_state, rebuild_index
 from heritage_ledger.errors import EvidenceMissing, HeritageError
+from heritage_ledger.federation.backup import backup
 from heritage_ledger.federation.federation import Federation
+from heritage_ledger.federation.recover import recover
+from heritage_ledger.federation.restore import unpack
 from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
 from heritage_ledger.fixity.home import log_verifiers, verify_home
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
     from heritage_ledger.deposit.stores import DatabaseMoved
     from heritage_ledger.errors import Finding
     from heritage_ledger.events.agents import Agent
+    from heritage_ledger.federation.backup import BackedUp
+    from heritage_ledger.federation.recover import Recovered
     from heritage_ledger.fixity.verdict import Stage
     from heritage_ledger.index.rows import PackageRow
     from heritage_ledger.index.store import Index
@@ -358,6 +363,33 @@ class Ledger:
     def doctor(self) -> tuple[Stage, ...]:
         """Look at what surrounds the ledger: settings, disk, permissions, databases, leftovers."""
         return examine(self.home, self.settings)
+
+    # keeping
+
+    def backup(self, folder: Path, *, progress: Progress = SILENT) -> BackedUp:
+        """Bring the backup in `folder` up to this home, which may be in use; see `federation.backup`."""
+        get = None if self.kubo is None else self.kubo.get
+        return backup(self.federation, self.index, get, Path(folder), progress=progress)
+
+    @classmethod
+    def restore(
+        cls,
+        folder: Path,
+        home: Path,
+        *,
+        passphrase: Callable[[], bytes] | bytes | None = None,
+        progress: Progress = SILENT,
+    ) -> Self:
+        """Make a home of the backup in `folder`, and open it; `recover` says whether it may be written."""
+        return cls.open(unpack(Path(folder), Path(home), progress=progress).root, passphrase=passphrase)
+
+    def recover(self, *, newest: bool = False, progress: Progress = SILENT) -> Recovered:
+        """Bring heads and log into step, and make sure that this home is the newest copy of its log.
+
+        See `federation.recover`; with `newest` a person says so where nobody else can.
+        """
+        self.close()
+        return recover(self.federation, newest=newest, progress=progress)
 
     # proving
 

@@ -1,14 +1,18 @@
 """`pledge`, `repair`: what institutions do for each other's packages."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from heritage_cli import quantities, text
 from heritage_cli.group import command
-from heritage_cli.session import Ending, session_of
-from heritage_ledger.errors import ExitCode, UsageError
+from heritage_cli.options import named_path
+from heritage_cli.results import give_verdicts
+from heritage_cli.session import Ending, Session, session_of
+from heritage_ledger.errors import ExitCode, HeritageError, Severity, UsageError
 
 app = typer.Typer()
 
@@ -65,15 +69,65 @@ def _day(given: str) -> datetime:
     return day.astimezone(UTC)
 
 
-@command(app, "restore", "heritage --home new restore", signs=True)
-def restore(context: typer.Context) -> Ending:
-    """Bring a lost home back from its peers: the log, the index, and every package that somebody holds.
+@command(
+    app,
+    "restore",
+    "heritage --home new restore --from /mnt/second-disk/ledger",
+    "heritage --home new restore",
+    signs=True,
+)
+def restore(
+    context: typer.Context,
+    *,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="A backup that `heritage backup` made; else from peers."
+        ),
+    ] = None,
+) -> Ending:
+    """Bring a lost home back: from a backup, or from its peers.
 
-    The folder must hold heritage.toml, keys/, peers/ and policy, from the backup that is kept elsewhere.
+    From a backup the folder of the home must be absent or empty. From peers it must hold heritage.toml,
+    keys/, peers/ and policy; the log, the index, and every package that somebody holds are brought back.
+    Nothing is signed before the witnesses have said how far the log had come.
     """
+    session = session_of(context)
+    return _from_peers(session) if source is None else _from_backup(session, named_path(str(source)))
+
+
+def _from_backup(session: Session, source: Path) -> Ending:
+    output = session.output
+    with (
+        session.progress() as progress,
+        session.library.restore(
+            source, session.root, passphrase=session.passphrase.read, progress=progress
+        ) as ledger,
+    ):
+        try:
+            done = ledger.recover(progress=progress)
+        except HeritageError as error:
+            session.clear()
+            finding = replace(error.finding, severity=Severity.WARNING)
+            output.result("finding", finding, text.finding_lines(finding, output))
+            size, basis = ledger.log_size(), None
+        else:
+            size, basis = done.size, done.basis
+        session.clear()
+        said = [f"the home is back: {quantities.entries(size)} of {ledger.origin}"]
+        said += (
+            [] if basis else ["nothing can be signed yet: heritage log recover, when the witnesses answer"]
+        )
+        output.result("restored", {"origin": ledger.origin, "size": size, "basis": basis}, said)
+        ending = give_verdicts(session, ledger.verify(progress=progress), failing=ExitCode.PROBLEMS)
+    output.talk("next: heritage verify --deep; heritage repair brings from peers what came after the backup")
+    code = ExitCode.PROBLEMS if basis is None else ending.exit_code
+    return Ending(code, {**ending.fields, "size": size, "basis": basis})
+
+
+def _from_peers(session: Session) -> Ending:
     from heritage_ledger.federation.restore import restore as bring_back  # noqa: PLC0415 - slow to import
 
-    session = session_of(context)
     output = session.output
     lost = packages = 0
     with session.ledger() as ledger, session.progress() as progress:

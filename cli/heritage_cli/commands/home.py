@@ -1,11 +1,13 @@
-"""`init`, `doctor`, `index rebuild`, `database move`: the home itself."""
+"""`init`, `doctor`, `backup`, `index rebuild`, `database move`: the home itself."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from heritage_cli import quantities, results, text
 from heritage_cli.group import Group, command
+from heritage_cli.options import named_path
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, session_of
 from heritage_ledger.errors import ExitCode, Finding, Severity, UsageError
@@ -61,7 +63,11 @@ def init(
     output.result("home", home, text.facts(home.items()))
     for key in keys:
         output.result("key", key, text.facts([("log key", key.vkey)]))
-    output.talk("Hand the log keys out: with one of them anyone can check what this ledger proves.")
+    output.talk("Hand the log keys out: with them anyone can check what this ledger proves.")
+    output.talk(
+        "Nobody witnesses this log yet: until a peer does, an old copy of this home, restored elsewhere, "
+        "cannot always be told from it. Keep backups by `heritage backup`, and never two homes in use."
+    )
     output.talk("next: heritage ingest FOLDER --title TITLE")
     return Ending(fields=jsonable(home))
 
@@ -76,6 +82,36 @@ def doctor(context: typer.Context) -> Ending:
             tally.add(stage.outcome.value if stage.required else "pass", stage.findings)
             results.give_stage(session, stage, {"subject": str(session.root)})
     return results.end_with(session, tally, ExitCode.PROBLEMS)
+
+
+@command(app, "backup", "heritage backup /mnt/second-disk/ledger")
+def backup(
+    context: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="An empty folder, or the backup to bring up to date.")
+    ],
+) -> Ending:
+    """Copy the home to another disk while it is in use; what is there already is not copied again.
+
+    Every bag is read back and compared with its address before it gets its place. Bags that are damaged at
+    home are named and left out, and end this command with 3. The keys are copied as they are: sealed, if they
+    are.
+    """
+    session = session_of(context)
+    with session.ledger() as ledger, session.progress() as progress:
+        done = ledger.backup(named_path(str(folder)), progress=progress)
+    session.clear()
+    for finding in done.findings:
+        session.output.result("finding", finding, text.finding_lines(finding, session.output))
+    rows = [
+        ("backup", done.folder),
+        ("log", quantities.entries(done.size)),
+        ("bags", f"{done.copied} copied ({quantities.size(done.bytes)}), {done.held} held already"),
+    ]
+    session.output.result("backup", done, text.facts(rows))
+    session.output.talk("next, on the day: heritage --home NEW restore --from FOLDER")
+    fields = {"size": done.size, "copied": done.copied, "held": done.held, "bytes": done.bytes}
+    return Ending(ExitCode.PROBLEMS if done.findings else ExitCode.OK, fields)
 
 
 @command(index, "rebuild", "heritage index rebuild")

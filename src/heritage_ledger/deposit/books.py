@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -13,6 +13,7 @@ from heritage_ledger.errors import OperationFailed, TemporaryFailure
 from heritage_ledger.events.agents import Agent, AgentKind, institution_id
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.home import lock
+from heritage_ledger.home.marks import keep_unsure, read_unsure
 from heritage_ledger.home.settings import read_settings
 from heritage_ledger.index.absorb import absorb, add_content_from_bag, is_complete
 from heritage_ledger.log.append import Appender
@@ -116,7 +117,8 @@ class Books:
     def exclusive(self) -> Iterator[None]:
         """Hold the append lock: the lock file, and the lock in the database where that is a server.
 
-        It is sure then that this home is the newest copy of its log; witnesses are waited for without the lock.
+        It is sure then that this home is the newest copy of its log; witnesses are waited for without the
+        lock.
 
         Raises:
             HomeLocked: another process kept it (`home-locked`).
@@ -178,6 +180,18 @@ class Books:
             add_content_from_bag(self.index, self.home, row, SILENT, get=get)
         if claim.release and self.kubo is not None:
             release(self.home, self.kubo, row)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the next event notes of this home: the word of a person that it is the newest copy."""
+        unsure = read_unsure(self.home)
+        return () if unsure is None or unsure.newest is None else (unsure.newest,)
+
+    def noted(self) -> None:
+        """Say that an event with the notes is in the log."""
+        unsure = read_unsure(self.home)
+        if unsure is not None and unsure.newest is not None:
+            keep_unsure(self.home, replace(unsure, newest=None))
 
     def size(self) -> int:
         """How many entries the log has."""

@@ -139,6 +139,7 @@ def _record(
                 appended = _appended(books, size)
         else:
             hold.confirm(version)
+            books.noted()
     return _receipt(deposit, version, event_id, target, appended)
 
 
@@ -188,6 +189,7 @@ def _event(books: Books, deposit: Deposit, version: int) -> tuple[bytes, str]:
         actor=deposit.actor or books.software,
         started=deposit.started,
         ended=now,
+        notes=books.notes,
     )
     previous = None if version == 1 else books.index.package(deposit.asset, version - 1)
     package = PackageDescription(

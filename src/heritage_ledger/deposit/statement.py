@@ -28,6 +28,7 @@ def frame(books: Books, started: str, *, actor: Agent | None = None) -> EventFra
         actor=actor,
         started=started,
         ended=books.now(),
+        notes=books.notes,
     )
 
 
@@ -46,4 +47,6 @@ def record_statement(books: Books, body: Mapping[str, Any]) -> Appended:
 
     with books.exclusive():
         books.settle()
-        return books.appender.append([entry], time=books.time(), before_publish=index)
+        appended = books.appender.append([entry], time=books.time(), before_publish=index)
+        books.noted()
+        return appended

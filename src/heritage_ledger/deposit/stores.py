@@ -6,9 +6,10 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, UsageError
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, OperationFailed, UsageError
 from heritage_ledger.home import lock
 from heritage_ledger.home.append_lock import hold_append
+from heritage_ledger.home.layout import BACKUP_NOTE
 from heritage_ledger.home.marks import Marks
 from heritage_ledger.home.settings import change_settings, check_database
 from heritage_ledger.home.sql import server_name
@@ -35,7 +36,18 @@ SQLITE: Final = "sqlite"
 
 
 def open_state(home: Home, settings: Settings) -> StateStore:
-    """Open the heads, to be compared with the marks of the home before they move; see `StateStore.open`."""
+    """Open the heads, to be compared with the marks of the home before they move; see `StateStore.open`.
+
+    Raises:
+        OperationFailed: this is a backup and no home (`home-is-backup`).
+    """
+    if (home.root / BACKUP_NOTE).exists():
+        raise OperationFailed(
+            "home-is-backup",
+            "this folder is a backup; nothing but the next backup writes to it",
+            path=str(home.root),
+            advice="make a home of it in another folder: heritage --home NEW restore --from FOLDER",
+        )
     marks = Marks.of(home, settings)
     return StateStore.open(settings.kept_in(home.state), marks=marks, own=settings.origin)
 

@@ -1,8 +1,8 @@
 """Asking the witnesses whether a head is the newest that they know (`specs/federation.md`).
 
-Each is shown the head's checkpoint by `add-checkpoint`, which every C2SP witness answers. Whoever holds more is
-asked for the checkpoint that proves it. All are asked at once, and whoever has not answered when the time is
-over is silent: what it says later is not waited for.
+Each is shown the head's checkpoint by `add-checkpoint`, which every C2SP witness answers. Whoever holds more
+is asked for the checkpoint that proves it. All are asked at once, and whoever has not answered when the time
+is over is silent: what it says later is not waited for.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -88,7 +89,7 @@ class Asking:
         self.urls = tuple(dict.fromkeys(one.url for one in policy.witnesses if one.url is not None))
         self.answers: dict[str, Answer] = {}
         self.proofs: list[bytes] = []
-        """Checkpoints of this log, signed by it, that witnesses hold and that are not the head asked about."""
+        """Checkpoints signed by this log that witnesses hold, and that are not the head in question."""
         self._changed = threading.Condition()
         self._until = time.monotonic() + ASK_SECONDS
         for url in self.urls:
@@ -96,7 +97,7 @@ class Asking:
                 self.answers[url] = Silent("the last question is not answered yet")
             else:
                 busy.add(url)
-                start_daemon(lambda url=url: self._ask(url))
+                start_daemon(partial(self._ask, url))
 
     def wait(self) -> dict[str, Answer]:
         """Wait until all have answered, or the time is over; return what was said by then."""
@@ -160,13 +161,13 @@ class Asking:
         return Confirmed(frozenset(self._policy.cosigned(note).keys() & here))
 
     def _prove(self, url: str) -> bytes | None:
-        """Fetch the checkpoint that a witness holds; not every witness gives one, and none is no statement."""
+        """Fetch the checkpoint that a witness holds; not every one gives it, and none is no statement."""
         name = sha256(self._own.origin.encode()).hexdigest()
         return fetch_proof(self._client, f"{url}/{name}/{CHECKPOINT}", self._own)
 
 
 def fetch_proof(client: Client, url: str, own: OwnLog) -> bytes | None:
-    """Return the checkpoint at `url` when this log signed it; None where there is none that proves anything."""
+    """Return the checkpoint at `url` when this log signed it, and None where nothing is proved."""
     try:
         data = client.get(url, limit=MAX_NOTE_SIZE)
         if data is None:
@@ -191,7 +192,7 @@ def fetch_proofs(client: Client, urls: Sequence[str], own: OwnLog) -> list[bytes
             done.release()
 
     for url in urls:
-        start_daemon(lambda url=url: ask(url))
+        start_daemon(partial(ask, url))
     until = time.monotonic() + ASK_SECONDS
     for _ in urls:
         if not done.acquire(timeout=max(0.0, until - time.monotonic())):

@@ -22,6 +22,7 @@ from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.aside import settle
 from heritage_ledger.federation.checks import being_checked, due, note_check
 from heritage_ledger.federation.client import Client, answer_error
+from heritage_ledger.federation.floor import take_floor
 from heritage_ledger.federation.forks import keep_fork, stored_forks
 from heritage_ledger.federation.guard import Guard
 from heritage_ledger.federation.holdings import Holdings
@@ -66,7 +67,8 @@ if TYPE_CHECKING:
     from heritage_ledger.home.state import StateStore
     from heritage_ledger.identity.keys import Ed25519Signer
     from heritage_ledger.index.rows import PackageRow
-    from heritage_ledger.log.note import NoteSigner, NoteVerifier
+    from heritage_ledger.log.note import NoteVerifier
+    from heritage_ledger.log.witness import CosignatureSigner
     from heritage_ledger.progress import Progress
 
 NOTICE = "Heritage-Notice"
@@ -185,14 +187,25 @@ class Federation:
             client=self.client,
         )
 
-    def witness(self, signers: Sequence[NoteSigner]) -> Witness:
-        """This institution as a witness of its peers' logs; a log that forked is cosigned no more."""
+    def witness(self, signers: Sequence[CosignatureSigner]) -> Witness:
+        """This institution as a witness of its peers' logs; a log that forked is cosigned no more.
+
+        After a restore nothing of a log is cosigned before `take_floor`.
+        """
 
         def verifiers(origin: str) -> Sequence[NoteVerifier]:
             peer = self.peers.find(origin)
             return () if peer is None or self.is_frozen(origin) else peer.verifiers
 
-        return Witness(self.state, signers, verifiers)
+        def needs_floor(origin: str) -> bool:
+            unsure = self.state.look()
+            return unsure is not None and unsure.needs_floor(origin)
+
+        return Witness(self.state, signers, verifiers, needs_floor)
+
+    def take_floor(self, peer: Peer, witness: Witness) -> tuple[Finding, ...]:
+        """After a restore: learn how much of a peer's log this witness may have cosigned."""
+        return take_floor(self.home, self.state, self.peers, peer, client=self.client, witness=witness)
 
     def is_frozen(self, origin: str) -> bool:
         """Say whether a fork of the log is known."""

@@ -1,10 +1,10 @@
-"""Is this home the newest copy of its log? What counts as an answer, and the decision (`specs/federation.md`).
+"""Is this home the newest copy of its log? What counts as an answer, and the decision.
 
-A witness **confirms** a head by cosigning it now: then it is the largest of this log that the witness has seen.
-A bare number, such as that of a 409, is a **claim**: it proves nothing, since anyone may say any number.
-A witness that holds less than it once cosigned has **forgotten**, and its word says nothing. Silence, and the
-absence of a log, are no statement. What proves that there is more is a checkpoint with this log's own signature,
-which is not an answer to weigh but a fact; whoever has one does not come here.
+A witness **confirms** a head by cosigning it now: then it is the largest of this log that the witness has
+seen. A bare number, such as that of a 409, is a **claim**: it proves nothing, since anyone may say any
+number. A witness that holds less than it once cosigned has **forgotten**, and its word says nothing. Silence,
+and the absence of a log, are no statement. What proves that there is more is a checkpoint with this log's own
+signature, which is not an answer to weigh but a fact; whoever has one does not come here.
 """
 
 from __future__ import annotations

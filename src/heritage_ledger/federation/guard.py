@@ -1,10 +1,11 @@
 """Never fork yourself: nothing is signed before it is sure that this home is the newest copy of its log.
 
-A restored backup, a cloned disk, a rollback of the disk below may have forgotten entries that others have seen;
-to append to such a log is to fork it (`specs/federation.md`, "Never fork yourself"). So at the first append of a
-process, and again when the last answer has grown old, the witnesses are asked, while a deposit is copied. The
-marks of the home are compared at every append (`heritage_ledger.home.marks`). What a witness proves to be missing
-here is pulled from a mirror and checked by the home's own keys; until then nothing is appended.
+A restored backup, a cloned disk, a rollback of the disk below may have forgotten entries that others have
+seen; to append to such a log is to fork it (`specs/federation.md`, "Never fork yourself"). So at the first
+append of a process, and again when the last answer has grown old, the witnesses are asked, while a deposit is
+copied. The marks of the home are compared at every append (`heritage_ledger.home.marks`). What a witness
+proves to be missing here is pulled from a mirror and checked by the home's own keys; until then nothing is
+appended.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Guard:
         )
 
     def holds(self) -> bool:
-        """Say whether what `ensure` found still holds; asked under the append lock, before anything is signed.
+        """Say whether what `ensure` found still holds; asked under the append lock, before a signature.
 
         Raises:
             OperationFailed: this log has shown two histories (`log-frozen`).
@@ -184,7 +185,7 @@ class Guard:
         if claims:
             return EvidenceMissing(
                 "log-unsure",
-                "this home may be an old copy of its log: a witness claims to hold more, and nobody proves it",
+                "this home may be an old copy of its log: a witness claims to hold more, without a proof",
                 path=self.origin,
                 expected="a checkpoint that this log signed",
                 found=", ".join(claims),

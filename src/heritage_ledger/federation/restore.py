@@ -1,25 +1,40 @@
-"""Restore: a home again, from its keys and settings and from what others hold (`specs/federation.md`).
+"""Restore: a home again, from a backup, or from its keys and from what others hold (`specs/federation.md`).
 
 What an institution must keep away from the machine is small: `heritage.toml`, `keys/`, `peers/` and `policy`.
 Log and packages come back from the peers, each byte checked by the institution's own keys; the log is not
-begun again from nothing, but only as far as the witnesses say that it had come.
+begun again from nothing, but only as far as the witnesses say that it had come. A backup brings everything
+else back too, as it was then; what came later is brought in from the peers. In both cases nothing is signed,
+and nothing cosigned, before it is known how far the logs had come.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heritage_ledger.errors import EvidenceMissing, OperationFailed
-from heritage_ledger.home.durable import writing
+from heritage_ledger.federation.backup import copied_files, read_note
+from heritage_ledger.home.durable import TreeSync, write_file, writing
 from heritage_ledger.home.keyring import read_public_keys
+from heritage_ledger.home.layout import create_home, finish_home
 from heritage_ledger.home.marks import Unsure, keep_unsure
+from heritage_ledger.home.settings import read_settings
 from heritage_ledger.home.state import StateStore
+from heritage_ledger.index.store import Index
 from heritage_ledger.log.policy import NONE
+from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from heritage_ledger.federation.federation import Federation
+    from heritage_ledger.home.layout import Home
+    from heritage_ledger.home.settings import Settings
+    from heritage_ledger.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,76 @@ class Restored:
 
     origin: str
     size: int
+
+
+def unpack(folder: Path, root: Path, *, progress: Progress = SILENT) -> Home:
+    """Make a home in `root` from the backup in `folder`; it is left open whether it is the newest copy.
+
+    The settings are written last, so it is whole or no home.
+
+    Raises:
+        EvidenceMissing, EvidenceInvalid: there is no finished backup (`backup-missing`, `backup-damaged`).
+        OperationFailed: `root` is a home already, or not empty (`home-exists`, `home-not-empty`); the
+        database
+            that the settings name is in use (`state-exists`).
+        DiskProblem: it cannot be written.
+    """
+    note = read_note(folder)
+    home = create_home(root)
+    progress.begin("restore")
+    links: dict[tuple[int, int], Path] = {}
+    for path in copied_files(folder):
+        if path.name != home.settings.name:
+            _copy(folder / path, root / path, links, progress)
+    settings = read_settings(folder / home.settings.name)
+    if settings.database is not None:
+        _fill_server(home, settings)
+    keep_unsure(home, Unsure(int(time.time()), f"the home was restored from the backup of {note.finished}"))
+    with TreeSync(root) as disk:
+        disk.sync()
+    write_file(home.settings, (folder / home.settings.name).read_bytes(), mode=0o644)
+    finish_home(home)
+    return home
+
+
+def _copy(source: Path, target: Path, links: dict[tuple[int, int], Path], progress: Progress) -> None:
+    """Copy a file or tree with times and modes; files that share their bytes go on doing so."""
+    found = source.lstat()
+    with writing(target):
+        if stat.S_ISDIR(found.st_mode):
+            target.mkdir(exist_ok=True)
+            for path in sorted(source.iterdir()):
+                _copy(path, target / path.name, links, progress)
+            shutil.copystat(source, target)
+        elif stat.S_ISREG(found.st_mode):
+            known = links.get((found.st_dev, found.st_ino))
+            if known is None:
+                shutil.copy2(source, target)
+                progress.advance(files=1, size=found.st_size)
+            else:
+                os.link(known, target)
+            if found.st_nlink > 1:
+                links.setdefault((found.st_dev, found.st_ino), target)
+
+
+def _fill_server(home: Home, settings: Settings) -> None:
+    """Bring heads and index from the files of the backup into the database that the settings name."""
+    with (
+        StateStore.open(home.state) as heads,
+        StateStore.create(settings.kept_in(home.state)) as state,
+    ):
+        for origin, head in heads.heads().items():
+            state.create_head(origin, head)
+    with (
+        Index.open(home.index, origin=settings.origin) as rows,
+        Index.open(settings.kept_in(home.index), origin=settings.origin) as index,
+        index.begin() as writer,
+    ):
+        writer.replace(rows.absorbed(), rows.dump())
+    with writing(home.root):
+        for name in ("state.db", "index.db"):
+            for left in home.root.glob(f"{name}*"):
+                left.unlink()
 
 
 def _pull(federation: Federation) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import Finding, HeritageError, Severity
 from heritage_ledger.fixity.evidence import checkpoint_stage, open_log
+from heritage_ledger.fixity.heads import examine_heads
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.fixity.verdict import Stage, judge
 from heritage_ledger.home import lock
@@ -168,7 +169,18 @@ def _log(home: Home, settings: Settings) -> Stage:
     except HeritageError as error:
         return judge("log", [error.finding])
     stage = checkpoint_stage(evidence)
-    return judge("log", [*stage.findings, *evidence.history_findings], detail=stage.detail)
+    findings = [*stage.findings, *evidence.history_findings, *examine_heads(home, settings)]
+    if not (home.policy.exists() or home.peers.is_dir()):
+        findings.append(
+            Finding(
+                "doctor-no-witness",
+                "nobody witnesses this log, so an old copy of this home cannot always be told from it",
+                settings.origin,
+                advice="add peers by `heritage peer add`; never use two copies of one home",
+                severity=Severity.WARNING,
+            )
+        )
+    return judge("log", findings, detail=stage.detail)
 
 
 def _leftovers(home: Home) -> Stage:

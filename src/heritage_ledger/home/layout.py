@@ -18,6 +18,8 @@ from heritage_ledger.home.durable import remove_tree, sync_folder, writing
 
 HOME_VARIABLE = "HERITAGE_HOME"
 MARKS_VARIABLE = "HERITAGE_MARKS"
+BACKUP_NOTE = "backup.json"
+"""The file by which a backup is told from a home."""
 _SLUG_LENGTH = 48
 _HASH_LENGTH = 16
 _NOT_IN_SLUG = re.compile(r"[^A-Za-z0-9.-]+")

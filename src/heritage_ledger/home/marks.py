@@ -1,4 +1,4 @@
-"""Marks that no restore brings back: is this home the one that was written last? (`specs/home.md`, "Marks")
+"""Marks that no restore brings back: is this home the one that was written last? (`specs/home.md`).
 
 A backup carries its heads, and with them the belief that they are the newest. So whoever moves a head leaves
 a mark of how far the heads have come in three places: `.standing` in the home, which names its own inode and
@@ -168,7 +168,8 @@ class Marks:
     def write(self, reach: Reach) -> None:
         """Leave the mark of heads that have moved, everywhere; what cannot be written does no harm.
 
-        Nothing waits for the disk: a mark that a power cut takes back is an older one, and contradicts nothing.
+        Nothing waits for the disk: a mark that a power cut takes back is an older one, and contradicts
+        nothing.
         """
         for folder, name in ((self._home.root, STANDING), *((one, self._id) for one in self._folders())):
             with contextlib.suppress(OSError):
@@ -183,7 +184,9 @@ class Marks:
                 os.write(descriptor, data)
                 temporary.rename(folder / name)
                 found = os.fstat(descriptor)
-                if abs(found.st_ctime_ns - time.time_ns()) > TOLERANCE // 4:  # the disk has a clock of its own
+                if (
+                    abs(found.st_ctime_ns - time.time_ns()) > TOLERANCE // 4
+                ):  # the disk has a clock of its own
                     os.pwrite(descriptor, self._format(reach, found), 0)
             finally:
                 os.close(descriptor)

@@ -211,6 +211,41 @@ class Mirror:
             work.remove_partials()
         return Pulled(size, checkpoint.size, work.fetched)
 
+    def refill(self, source: LogFiles, data: bytes, *, progress: Progress = SILENT) -> Pulled:
+        """Bring back what is missing or torn below the head too, and what `source` has beyond it.
+
+        Files that lie here whole are checked and kept. `data` is the checkpoint of `source`.
+
+        Raises:
+            EvidenceMissing: `log-tail-missing`, the source has not come as far as the head.
+            ForkFound, EvidenceInvalid, EvidenceMissing, DiskProblem: as `pull`.
+        """
+        checkpoint, head = self.open_checkpoint(data), self.head()
+        size = 0 if head is None else head.size
+        if checkpoint.size < size:
+            raise EvidenceMissing(
+                "log-tail-missing",
+                "the source has fewer entries than the log had",
+                path=self.origin,
+                expected=f"{size} entries",
+                found=f"{checkpoint.size} entries",
+            )
+        if head is not None and checkpoint.size > size > 0:
+            self._compare_larger(checkpoint, data, head, source)
+        elif head is not None and checkpoint.root != head.root:
+            self._accuse(ForkProof(head.checkpoint, data, checkpoint.root, ()), size, size)
+        with contextlib.closing(LogDisk(self.files.folder)) as disk:
+            work = _Pull(self.files, source, disk, 0, checkpoint)
+            work.run(progress)
+            if head is None:
+                head = Head(checkpoint.size, checkpoint.root, data)
+                self._state.create_head(self._name, head)
+            elif checkpoint.size > size:
+                head = Head(checkpoint.size, checkpoint.root, data)
+                self._state.swap_head(self._name, size, head)
+            _publish(disk, head.checkpoint)
+        return Pulled(size, head.size, work.fetched)
+
     def _settle(self, head: Head) -> None:
         """Publish the head's checkpoint, where a crash came between."""
         with contextlib.suppress(HeritageError):
