@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the real daemons that tests talk to, once, into a cache outside of the work tree:
-#   tests/external/tools.sh kubo|cluster|witness
+#   tests/external/tools.sh kubo|cluster|witness|omniwitness
 # Prints the folder of the programs on stdout. Needs the Go toolchain; exit code 3 where there is none.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -37,5 +37,6 @@ case "${1:-}" in
   kubo) build kubo github.com/ipfs/kubo cmd/ipfs ;;
   cluster) build cluster github.com/ipfs-cluster/ipfs-cluster cmd/ipfs-cluster-service cmd/ipfs-cluster-ctl ;;
   witness) build witness filippo.io/torchwood cmd/litewitness ./checklog ;;
-  *) echo "usage: $0 kubo|cluster|witness" >&2; exit 1 ;;
+  omniwitness) build omniwitness github.com/transparency-dev/witness cmd/omniwitness ;;
+  *) echo "usage: $0 kubo|cluster|witness|omniwitness" >&2; exit 1 ;;
 esac

@@ -29,7 +29,9 @@ def programs(name: str) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heritage-ledger"
     text = (PROJECT / "tests" / "external" / name / "go.mod").read_text(encoding="ascii")
     version = re.findall(
-        r"(?:github\.com/ipfs/kubo|github\.com/ipfs-cluster/ipfs-cluster|filippo\.io/torchwood) (v\S+)", text
+        r"(?:github\.com/ipfs/kubo|github\.com/ipfs-cluster/ipfs-cluster|filippo\.io/torchwood"
+        r"|github\.com/transparency-dev/witness) (v\S+)",
+        text,
     )[0]
     folder = cache / f"{name}-{version}"
     if folder.is_dir():

@@ -79,7 +79,7 @@ def begin_log(root: Path, settings: Settings, passphrase: bytes | None) -> Home:
         appended = appender.append([entry], time=int(now.timestamp()))
         with Index.open(settings.kept_in(place.index), origin=origin) as index:
             absorb(index, LogFiles(place.log), place, appended.size)
-        Marks.of(place, settings).write(state.reach())
+        Marks.of(place, settings).write(state.reach(), establish=True)
     write_file(place.settings, format_settings(settings), mode=0o644)
     finish_home(place)
     return place

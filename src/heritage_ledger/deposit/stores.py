@@ -137,7 +137,7 @@ def move_databases(home: Home, settings: Settings, to: str, progress: Progress) 
                 advice="check the disks on both sides, then run the same command again",
             )
         change_settings(home.settings, "ledger", "database", url)
-        Marks.of(home, new).write(state.reach())
+        Marks.of(home, new).write(state.reach(), establish=True)
         return DatabaseMoved(to, len(heads), index.absorbed(), digest.hex())
 
 

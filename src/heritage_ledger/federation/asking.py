@@ -135,13 +135,16 @@ class Asking:
 
     def _question(self, url: str) -> tuple[Answer, bytes | None]:
         size, known = self._own.checkpoint.size, self._known.get(url, 0)
-        old = min(known, size)
+        old = (
+            0  # whoever knows the log tells its size; who takes it from nothing has never seen it, or forgot
+        )
         for _ in range(_TRIES):
             proof = self._own.files.prove_consistency(old, size) if 0 < old < size else ()
             body = format_request(AddCheckpoint(old, proof, self._own.signed))
             answer = self._client.ask("POST", f"{url}/add-checkpoint", body=body, limit=MAX_NOTE_SIZE)
             if answer.status == 200:
-                return self._accept(url, answer.body), None
+                confirmed = self._accept(url, answer.body)
+                return (confirmed if old >= known else Forgot(f"nothing, of {known} that it cosigned")), None
             kind = answer.headers.get("content-type", "").partition(";")[0].strip()
             if answer.status == 409 and kind == SIZE_TYPE:
                 old = parse_size(answer.body.decode("ascii").removesuffix("\n"))

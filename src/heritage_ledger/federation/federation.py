@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -24,7 +24,7 @@ from heritage_ledger.federation.checks import being_checked, due, note_check
 from heritage_ledger.federation.client import Client, answer_error
 from heritage_ledger.federation.floor import take_floor
 from heritage_ledger.federation.forks import keep_fork, stored_forks
-from heritage_ledger.federation.guard import Guard
+from heritage_ledger.federation.guard import Guard, is_unsure
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.mirroring import (
     evidence_in,
@@ -256,15 +256,25 @@ class Federation:
             yield PeerStatus(peer, 0 if head is None else head.size, forks)
 
     def collect(self) -> Round | None:
-        """Have the published checkpoint cosigned; None where no policy asks for that."""
+        """Have the published checkpoint cosigned; None where no policy asks for that.
+
+        Before the first time, and while it is open whether this home is the newest copy of its log, that is
+        found out first; what keeps it open is among the findings.
+        """
         if self.peers.policy().quorum == NONE:
             return None
+        unsure: list[Finding] = []
+        if self.guard.basis is None or is_unsure(self.home):
+            try:
+                self.guard.ensure()
+            except HeritageError as error:
+                unsure.append(error.finding)
         found = self.witnesses.collect()
         for finding in found.findings:
             if finding.code == "log-behind-witness":
                 self.guard.suspect(finding)
                 break
-        return found
+        return replace(found, findings=(*unsure, *found.findings))
 
     def sync(self, *, progress: Progress = SILENT) -> Iterator[Synced]:
         """Look at every peer once: its log into the mirror, the fork proofs that it keeps into `forks/`."""

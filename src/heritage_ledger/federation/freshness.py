@@ -58,12 +58,13 @@ class Basis(Enum):
     ENOUGH = "enough of the witnesses that answer confirmed its head"
 
 
-def decide(policy: Policy, answers: Mapping[str, Answer], *, doubt: bool) -> Basis | None:
+def decide(policy: Policy, answers: Mapping[str, Answer], *, doubt: bool, proven: bool) -> Basis | None:
     """Say what a home is believed by to be the newest copy of its log; None where that is not known.
 
     1. A quorum of the policy confirmed the head.
-    2. Nobody decides, but the marks of the home do not speak against it: then nothing stops it, neither
-       silence nor a claim.
+    2. Nobody decides, but the marks of the home do not speak against it: then silence does not stop it, and a
+       claim neither where a mark shows that nothing was rolled back since the machine runs. After a reboot,
+       which takes that mark away, a claim leaves it open.
     3. There is doubt. Nobody claims more, at least half of the witnesses confirmed the head, and they are so
        many that no checkpoint can have met the policy without one of them.
 
@@ -71,13 +72,15 @@ def decide(policy: Policy, answers: Mapping[str, Answer], *, doubt: bool) -> Bas
         policy: the home's own.
         answers: by URL; a witness that is not asked counts as silent.
         doubt: whether the marks, or a restore, speak against the home.
+        proven: whether the mark on tmpfs shows its heads to be the newest.
     """
     confirmed = frozenset[str]().union(*(one.names for one in answers.values() if isinstance(one, Confirmed)))
     if policy.is_met(confirmed):
         return Basis.WITNESSES
+    is_claimed = any(isinstance(one, Claimed) for one in answers.values())
     if not doubt:
-        return Basis.MARKS
-    if any(isinstance(one, Claimed) for one in answers.values()):
+        return Basis.MARKS if proven or not is_claimed else None
+    if is_claimed:
         return None
     every = {witness.name for witness in policy.witnesses}
     urls = {witness.url or witness.name for witness in policy.witnesses}

@@ -169,14 +169,15 @@ class Guard:
             proofs += [] if own is None else fetch_proofs(self._client, self._mirrors(), own)
         if self._learn(proofs):
             return False
-        basis = decide(policy, answers, doubt=doubt)
+        basis = decide(policy, answers, doubt=doubt, proven=self._state().is_proven())
         if basis is None:
             raise self._refusal(policy, answers)
         self.basis = basis
         wait = SILENT_SECONDS if basis is Basis.MARKS else RECENT_SECONDS
         self._sure_until = time.monotonic() + wait
-        if doubt:
+        if basis is not Basis.MARKS:
             settle_own(self.home)
+            self._state().mark()
         return True
 
     def _refusal(self, policy: Policy, answers: Mapping[str, Answer]) -> HeritageError:
@@ -219,6 +220,11 @@ class Guard:
         if own is None or own.checkpoint.size == 0:
             return None
         return Asking(self._client, policy, own, self._known(policy, own), self._busy)
+
+    def ask_all(self) -> dict[str, Answer]:
+        """Ask every witness now, and return by URL what it says; nothing is decided."""
+        asking = self._ask(self._peers().policy())
+        return {} if asking is None else asking.wait()
 
     def _known(self, policy: Policy, own: OwnLog) -> dict[str, int]:
         """By URL, how much of this log the home's own files show that each witness cosigned."""

@@ -232,4 +232,5 @@ class _Recovery:
             f"entries; before it was open because {unsure.why}."
         )
         keep_unsure(self.home, replace(unsure, own=False, all_floors=True, newest=said))
+        self.federation.state.mark()
         return "the word of a person"

@@ -43,7 +43,6 @@ TOLERANCE: Final = 10 * 1_000_000_000
 MAX_SIZE: Final = 64 << 10
 _MACHINE: Final = Path("/etc/machine-id")
 _TMPFS: Final = Path("/dev/shm")  # noqa: S108 - a folder of one's own is made there, and its owner is checked
-_OTHERS: Final = 0o077
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +89,25 @@ class Found:
 
     inside: Mark | None
     is_in_place: bool
-    outside: tuple[Mark, ...]
+    memory: Mark | None
+    lasting: Mark | None
 
     def judge(self, reach: Reach) -> Doubt | None:
         """Compare the marks with heads that were read **after** them; None where nothing speaks against.
 
         A mark outside that agrees to the entry vouches for a home whose files were touched (`chown -R`).
         """
-        marks = self.outside if self.inside is None else (self.inside, *self.outside)
+        outside = [mark for mark in (self.memory, self.lasting) if mark is not None]
+        marks = outside if self.inside is None else [self.inside, *outside]
         if any(mark.reach.contradicts(reach) for mark in marks):
             return Doubt.ROLLED_BACK
-        if self.is_in_place or any(mark.reach == reach for mark in self.outside):
+        if self.is_in_place or any(mark.reach == reach for mark in outside):
             return None
         return Doubt.UNMARKED if self.inside is None else Doubt.COPIED
+
+    def proves(self, reach: Reach) -> bool:
+        """Say whether the heads are shown to be the newest since this machine runs: by the mark on tmpfs."""
+        return self.memory is not None and self.memory.reach == reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +162,31 @@ class Marks:
                 and inside.machine == self._machine
                 and abs(found.st_ctime_ns - inside.time) <= TOLERANCE
             )
-        outside = []
-        for folder in self._folders():
+        memory, lasting = (self._outside(folder) for folder in self._folders())
+        return Found(inside, is_in_place, memory, lasting)
+
+    def _outside(self, folder: Path | None) -> Mark | None:
+        if folder is not None:
             with contextlib.suppress(OSError):
                 mark = _parse((folder / self._id).read_bytes(), self._id)
                 if mark is not None and mark.machine == self._machine:
-                    outside.append(mark)
-        return Found(inside, is_in_place, tuple(outside))
+                    return mark
+        return None
 
-    def write(self, reach: Reach) -> None:
+    def write(self, reach: Reach, *, establish: bool) -> None:
         """Leave the mark of heads that have moved, everywhere; what cannot be written does no harm.
 
-        Nothing waits for the disk: a mark that a power cut takes back is an older one, and contradicts
-        nothing.
+        The mark on tmpfs says that nothing was rolled back since the machine runs, which only `establish` may
+        begin to say: after the log's own append, or when the witnesses have been asked. Nothing waits for the
+        disk: a mark that a power cut takes back is an older one, and contradicts nothing.
         """
-        for folder, name in ((self._home.root, STANDING), *((one, self._id) for one in self._folders())):
-            with contextlib.suppress(OSError):
-                self._place(folder, name, reach)
+        memory, lasting = self._folders()
+        if memory is not None and not establish and not (memory / self._id).exists():
+            memory = None
+        for folder, name in ((self._home.root, STANDING), (memory, self._id), (lasting, self._id)):
+            if folder is not None:
+                with contextlib.suppress(OSError):
+                    self._place(folder, name, reach)
 
     def _place(self, folder: Path, name: str, reach: Reach) -> None:
         temporary = folder / f".{name.removeprefix('.')}.{secrets.token_hex(6)}.tmp"
@@ -210,19 +223,11 @@ class Marks:
         }
         return json.dumps(document).encode().ljust(480) + b"\n"
 
-    def _folders(self) -> list[Path]:
-        """The folders outside of the home, each this user's own; made where they are absent."""
+    def _folders(self) -> tuple[Path | None, Path | None]:
+        """The folders outside of the home, on tmpfs and lasting, each this user's own; made where absent."""
         if not self._id:
-            return []
-        folders = []
-        for folder in (_memory_folder(), marks_folder()):
-            if folder is not None:
-                with contextlib.suppress(OSError):
-                    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                    found = folder.lstat()
-                    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-                        folders.append(folder)
-        return folders
+            return None, None
+        return _own_folder(_memory_folder()), _own_folder(marks_folder())
 
     # what a restore left open
 
@@ -240,8 +245,15 @@ class Marks:
         newest = None if known is None else known.newest
         unsure = Unsure(int(time.time()), why.value, newest=newest)
         self.keep(unsure)
-        self.write(reach)
+        self._forget_memory()
+        self.write(reach, establish=False)
         return unsure
+
+    def _forget_memory(self) -> None:
+        folder, _ = self._folders()
+        if folder is not None:
+            with contextlib.suppress(OSError):
+                (folder / self._id).unlink()
 
     def keep(self, unsure: Unsure | None) -> None:
         """Replace what is open; None says that nothing is."""
@@ -316,6 +328,17 @@ def _machine() -> str:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return _MACHINE.read_text(encoding="ascii").strip()
     return ""
+
+
+def _own_folder(folder: Path | None) -> Path | None:
+    """Make a folder where it is absent; None unless it is this user's own."""
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = folder.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                return folder
+    return None
 
 
 def _memory_folder() -> Path | None:

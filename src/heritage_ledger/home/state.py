@@ -289,15 +289,26 @@ class StateStore:
         self._furthest = reach.total
         return self._marks.doubt(doubt, reach)
 
-    @contextlib.contextmanager
-    def _marked(self) -> Iterator[None]:
-        """Look before a head moves, and leave the mark of it afterwards."""
-        self.look()
-        yield
+    def is_proven(self) -> bool:
+        """Say whether a mark that no restore touches shows the heads to be the newest; see `Found.proves`."""
+        if self._marks is None:
+            return False
+        found = self._marks.read()
+        return found.proves(self.reach())
+
+    def mark(self, *, establish: bool = True) -> None:
+        """Leave marks of the heads as they are: somebody has said that they are the newest."""
         if self._marks is not None:
             reach = self.reach()
             self._furthest = max(self._furthest, reach.total)
-            self._marks.write(reach)
+            self._marks.write(reach, establish=establish)
+
+    @contextlib.contextmanager
+    def _marked(self, origin: str) -> Iterator[None]:
+        """Look before a head moves, and leave the mark of it afterwards."""
+        self.look()
+        yield
+        self.mark(establish=origin == self._own)
 
     # moving
 
@@ -308,7 +319,11 @@ class StateStore:
             TemporaryFailure: it has one already (`state-conflict`).
         """
         _check_new(origin, head)
-        with self._marked(), self._answered(origin, None, head), self._connected(self._writer) as connection:
+        with (
+            self._marked(origin),
+            self._answered(origin, None, head),
+            self._connected(self._writer) as connection,
+        ):
             self._seal(connection, lock=True)
             if self._read(connection, origin) is not None:
                 raise _conflict(origin, expected="no head yet", found="a head")
@@ -331,7 +346,7 @@ class StateStore:
         """
         _check_new(origin, new)
         with (
-            self._marked(),
+            self._marked(origin),
             self._answered(origin, old_size, new),
             self._connected(self._writer) as connection,
         ):

@@ -32,14 +32,17 @@ SILENT, LIAR, LOST = Silent("down"), Claimed("1000000000000 entries"), Forgot("2
 
 def test_a_quorum_decides_whatever_the_marks_say():
     answers = {url(at): confirmed(at) for at in range(3)} | {url(3): LIAR}
-    assert decide(policy(4), answers, doubt=True) is Basis.WITNESSES
+    assert decide(policy(4), answers, doubt=True, proven=False) is Basis.WITNESSES
 
 
 @pytest.mark.parametrize("other", [SILENT, LIAR, LOST])
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_without_doubt_nobody_stops_a_home(count, other):
-    assert decide(policy(count), {url(at): other for at in range(count)}, doubt=False) is Basis.MARKS
-    assert decide(policy(count), {}, doubt=False) is Basis.MARKS
+    assert (
+        decide(policy(count), {url(at): other for at in range(count)}, doubt=False, proven=True)
+        is Basis.MARKS
+    )
+    assert decide(policy(count), {}, doubt=False, proven=True) is Basis.MARKS
 
 
 @pytest.mark.parametrize(
@@ -52,25 +55,32 @@ def test_without_doubt_nobody_stops_a_home(count, other):
 )  # fmt: skip
 def test_in_doubt_enough_of_those_who_answer_decide(count, answered, wanted):
     answers = {url(at): confirmed(at) if at < answered else SILENT for at in range(count)}
-    assert decide(policy(count), answers, doubt=True) is wanted
+    assert decide(policy(count), answers, doubt=True, proven=False) is wanted
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_after_a_reboot_silence_does_not_stop_a_home_and_a_claim_leaves_it_open(count):
+    for other, wanted in ((SILENT, Basis.MARKS), (LOST, Basis.MARKS), (LIAR, None)):
+        answers = {url(at): other for at in range(count)}
+        assert decide(policy(count), answers, doubt=False, proven=False) is wanted
 
 
 def test_in_doubt_one_claim_leaves_it_open():
     for claims in itertools.product((confirmed, LIAR), repeat=2):
         answers = {url(at): one(at) if one is confirmed else one for at, one in enumerate(claims)}
         wanted = Basis.WITNESSES if LIAR not in claims else None
-        assert decide(policy(2), answers, doubt=True) is wanted
+        assert decide(policy(2), answers, doubt=True, proven=False) is wanted
 
 
 def test_a_witness_that_forgot_confirms_nothing():
-    assert decide(policy(1), {url(0): LOST}, doubt=True) is None
-    assert decide(policy(2), {url(0): LOST, url(1): confirmed(1)}, doubt=True) is Basis.ENOUGH
+    assert decide(policy(1), {url(0): LOST}, doubt=True, proven=False) is None
+    assert decide(policy(2), {url(0): LOST, url(1): confirmed(1)}, doubt=True, proven=False) is Basis.ENOUGH
 
 
 def test_one_kind_of_two_keys_is_no_confirmation():
     half = Confirmed(frozenset({"w0/0"}))
-    assert decide(policy(1), {url(0): half}, doubt=True) is None
-    assert decide(policy(2), {url(0): half, url(1): SILENT}, doubt=True) is None
+    assert decide(policy(1), {url(0): half}, doubt=True, proven=False) is None
+    assert decide(policy(2), {url(0): half, url(1): SILENT}, doubt=True, proven=False) is None
 
 
 def test_what_met_the_policy_is_known_to_one_of_those_who_decide():
@@ -81,10 +91,10 @@ def test_what_met_the_policy_is_known_to_one_of_those_who_decide():
             for mask in range(1 << count):
                 those = [at for at in range(count) if mask >> at & 1]
                 answers = {url(at): confirmed(at, 1) for at in those}
-                if decide(rules, answers, doubt=True) is not Basis.ENOUGH:
+                if decide(rules, answers, doubt=True, proven=False) is not Basis.ENOUGH:
                     continue
                 assert not rules.is_met({f"w{at}/0" for at in range(count) if at not in those})
 
 
 def test_nobody_is_asked_where_no_policy_asks_for_witnesses():
-    assert decide(Policy((), (), (), NONE), {}, doubt=False) is Basis.WITNESSES
+    assert decide(Policy((), (), (), NONE), {}, doubt=False, proven=True) is Basis.WITNESSES
