@@ -1,7 +1,7 @@
 """Nothing forks: every way in which a home comes back from the past, with foreign witnesses as the only ones.
 
-They give no checkpoint that would prove how far they are, only a number; so it takes the marks of the home, or a
-person, to decide. `tests/e2e/test_restores.py` has the same with nodes of ours, which do prove it.
+They give no checkpoint that would prove how far they are, only a number; so it takes the marks of the home,
+or a person, to decide. `tests/e2e/test_restores.py` has the same with nodes of ours, which do prove it.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ from heritage_testkit.restores import RESTORES
 
 pytestmark = [pytest.mark.external, pytest.mark.xdist_group("restores")]
 ORIGIN = "museum.example/ledger/1"
-STILL = {"log-unsure", "witnesses-silent", "log-state-behind", "log-tail-missing", "log-behind"}
+MIXED = {"rsync", "rsync-sizes"}
+MARKED = {"the quorum of its policy confirmed its head", "nothing speaks against the marks of the home"}
 
 
 @pytest.fixture
@@ -85,15 +86,16 @@ def test_a_home_from_the_past_signs_nothing(tmp_path, outside, witness, kind, ho
             assert museum.deposit(2) == 2
             past.restore()
             lose_the_others(outside, how)
-            for _ in range(2):
-                with pytest.raises(HeritageError) as caught:
-                    museum.deposit(3)
-                assert caught.value.code in STILL
-            with Ledger.open(museum.home) as ledger, pytest.raises(HeritageError) as caught:
-                ledger.recover()
-            assert caught.value.code in STILL
+            for number in (3, 4):
+                # rsync leaves what has the same size and second: such a mixture may hold the newest heads
+                with (
+                    pytest.raises(HeritageError) if kind not in MIXED else contextlib.suppress(HeritageError)
+                ):
+                    assert museum.deposit(number) > 2
+            with Ledger.open(museum.home) as ledger, contextlib.suppress(HeritageError):
+                assert ledger.recover().basis in MARKED
             with contextlib.suppress(HeritageError):
-                museum.deposit(4, collect=False)
+                museum.deposit(5, collect=False)
         assert not museum.has_forked(), museum.signed
 
 

@@ -108,7 +108,8 @@ def omniwitness(folder: Path, logs: Mapping[str, str]) -> Iterator[tuple[str, st
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "w.log").read_text()
+            assert process.poll() is None, (folder / "w.log").read_text()
+            assert time.monotonic() < deadline, (folder / "w.log").read_text()
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}", signer.verifier.vkey
     finally:

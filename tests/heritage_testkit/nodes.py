@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 HERITAGE = Path(sys.executable).with_name("heritage")
 WAIT = 120.0
@@ -31,18 +31,41 @@ class Institution:
     process: subprocess.Popen[str] | None = None
     url: str = ""
     host: str = "127.0.0.1"
+    place: Path | None = None
+    """Where its marks and its log lie, when not beside the home."""
     within: tuple[str, ...] = ()
     """Words before each command: what runs it somewhere else, such as in a network namespace."""
 
     @classmethod
     def make(
-        cls, folder: Path, name: str, *, sync: int = 1, host: str = "127.0.0.1", within: tuple[str, ...] = ()
+        cls,
+        folder: Path,
+        name: str,
+        *,
+        sync: int = 1,
+        host: str = "127.0.0.1",
+        within: tuple[str, ...] = (),
+        home: Path | None = None,
     ) -> Institution:
-        made = cls(folder / name, f"{name}.example/ledger/1", host=host, within=within)
+        made = cls(home or folder / name, f"{name}.example/ledger/1", host=host, within=within)
         words = ["--institution", f"{name.title()} of Examples", "--origin", made.origin, "--no-passphrase"]
+        made.place = folder
         made.run("init", *words)
         made.settings(sync=sync)
         return made
+
+    @property
+    def marks(self) -> tuple[Path, Path]:
+        """The folders of this institution's machine where marks lie, on tmpfs and lasting."""
+        folder = self.place or self.home.parent
+        return folder / f"{self.home.name}.run", folder / f"{self.home.name}.state"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of it is started with: each institution is a machine of its own."""
+        memory, lasting = self.marks
+        memory.mkdir(mode=0o700, exist_ok=True)
+        return os.environ | {"XDG_RUNTIME_DIR": str(memory), "HERITAGE_MARKS": str(lasting)}
 
     def settings(self, *, port: int = 0, sync: int = 1) -> None:
         path = self.home / "heritage.toml"
@@ -57,7 +80,7 @@ class Institution:
             (self.home / "heritage.toml").write_text(
                 re.sub(r'(listen = "[0-9.]+:)\d+', rf"\g<1>{port}", text)
             )
-        log = (self.home.parent / f"{self.home.name}.log").open("a")
+        log = ((self.place or self.home.parent) / f"{self.home.name}.log").open("a")
         with log:
             self.process = subprocess.Popen(
                 [*self.within, HERITAGE, "--home", self.home, "--json", "node", "run"],
@@ -65,11 +88,11 @@ class Institution:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 text=True,
-                env=os.environ | environment,
+                env=self.environment | environment,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, (self.home.parent / f"{self.home.name}.log").read_text()
+        assert line, ((self.place or self.home.parent) / f"{self.home.name}.log").read_text()
         self.url = json.loads(line)["url"]
 
     def stop(self, how: int = signal.SIGTERM) -> int:
@@ -94,6 +117,7 @@ class Institution:
             stdin=subprocess.DEVNULL,
             check=False,
             timeout=WAIT * 2,
+            env=self.environment,
         )
         assert done.returncode in ok, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -131,11 +155,18 @@ def until(what, wait: float = WAIT):
 
 @contextlib.contextmanager
 def federation(
-    folder: Path, *names: str, sync: int = 1, places: Sequence[tuple[str, tuple[str, ...]]] | None = None
+    folder: Path,
+    *names: str,
+    sync: int = 1,
+    places: Sequence[tuple[str, tuple[str, ...]]] | None = None,
+    homes: Mapping[str, Path] | None = None,
 ):
-    """Institutions that trust each other, their nodes running; `places` says each one's host and `within`."""
+    """Institutions that trust each other, their nodes running.
+
+    `places` says each one's host and `within`, `homes` where a home lies that is not in `folder`.
+    """
     made = [
-        Institution.make(folder, name, sync=sync, host=host, within=within)
+        Institution.make(folder, name, sync=sync, host=host, within=within, home=(homes or {}).get(name))
         for name, (host, within) in zip(names, places or [("127.0.0.1", ())] * len(names), strict=True)
     ]
     try:

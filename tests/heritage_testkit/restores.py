@@ -1,8 +1,8 @@
 """Ways in which a home comes back from the past: backups put back, and disks that are rolled back below it.
 
-Each is a context manager over an empty folder that yields a `Past`: the folder of the home, `take()` to remember
-how it is now, and `restore()` to bring that back. Snapshots of real file systems on loop devices stand for LVM,
-ZFS, containers and virtual machines.
+Each is a context manager over an empty folder that yields a `Past`: the folder of the home, `take()` to
+remember how it is now, and `restore()` to bring that back. Snapshots of real file systems on loop devices
+stand for LVM, ZFS, containers and virtual machines.
 """
 
 from __future__ import annotations
@@ -130,11 +130,12 @@ def overlay(folder: Path) -> Iterator[Past]:
         below = [place / "lower"]
 
         def mount(upper: str) -> None:
-            lower = ":".join(map(str, below))
-            (place / upper).mkdir(exist_ok=True)
-            (place / f"{upper}-work").mkdir(exist_ok=True)
-            run("mount", "-t", "overlay", "overlay", "-o",
-                f"lowerdir={lower},upperdir={place / upper},workdir={place / f'{upper}-work'}", now)  # fmt: skip
+            layers = {"lowerdir": ":".join(map(str, below)), "upperdir": place / upper}
+            layers["workdir"] = place / f"{upper}-work"
+            for name in ("upperdir", "workdir"):
+                Path(layers[name]).mkdir(exist_ok=True)
+            options = ",".join(f"{name}={value}" for name, value in layers.items())
+            run("mount", "-t", "overlay", "overlay", "-o", options, now)
 
         mount("upper")
         try:
