@@ -14,17 +14,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.deposit.stores import open_state
+from heritage_ledger.deposit.stores import open_state, rebuild_index
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, TemporaryFailure
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.forks import keep_fork
 from heritage_ledger.federation.guard import check_not_frozen
 from heritage_ledger.federation.peers import peer_fetch
 from heritage_ledger.home import lock
-from heritage_ledger.home.durable import writing
+from heritage_ledger.home.durable import move_folder, writing
 from heritage_ledger.home.marks import Unsure, keep_unsure, read_unsure
 from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.home.state import Head, StateStore
+from heritage_ledger.index.store import Index
 from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.edge import Edge
 from heritage_ledger.log.files import CHECKPOINT, LogFiles
@@ -83,6 +84,7 @@ def recover(federation: Federation, *, newest: bool = False, progress: Progress 
             raise
         federation.close()
         aside = work.begin_heads()  # nobody else has them: only a person may give entries up
+        work.give_up_rest(aside)
     return Recovered(work.origin, old_size, work.size(), work.settle(newest=newest), aside)
 
 
@@ -139,6 +141,22 @@ class _Recovery:
         with open_state(self.home, settings) as state:
             state.look()
         return aside
+
+    def give_up_rest(self, aside: str | None) -> None:
+        """Make the index anew, and set bags aside that no event in the log records any more."""
+        settings, size = self.federation.settings, self.size()
+        rebuild_index(self.home, settings, size, self.progress)
+        with Index.open(settings.kept_in(self.home.index), origin=self.origin) as index:
+            known = {self.home.root / row.folder for row in index.packages()}
+        for folder in sorted(self.home.packages.glob("*/*")):
+            if folder.is_dir() and folder not in known:
+                target = self.home.root / (aside or "quarantine") / f"{folder.parent.name}-{folder.name}"
+                mode = folder.stat().st_mode & 0o777
+                with writing(folder):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    folder.chmod(0o700)
+                move_folder(folder, target)
+                target.chmod(mode)
 
     def _put_aside(self) -> str | None:
         folder = self.home.quarantine / f"state-{format_timestamp(datetime.now(UTC)).replace(':', '')}"

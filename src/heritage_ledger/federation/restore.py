@@ -24,7 +24,10 @@ from heritage_ledger.home.layout import create_home, finish_home
 from heritage_ledger.home.marks import Unsure, keep_unsure
 from heritage_ledger.home.settings import read_settings
 from heritage_ledger.home.state import StateStore
+from heritage_ledger.index.absorb import absorb, complete
 from heritage_ledger.index.store import Index
+from heritage_ledger.log.checkpoint import read_unverified
+from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.policy import NONE
 from heritage_ledger.progress import SILENT
 
@@ -67,6 +70,10 @@ def unpack(folder: Path, root: Path, *, progress: Progress = SILENT) -> Home:
     settings = read_settings(folder / home.settings.name)
     if settings.database is not None:
         _fill_server(home, settings)
+    with Index.open(settings.kept_in(home.index), origin=settings.origin) as index:
+        log = LogFiles(home.log)
+        absorb(index, log, home, read_unverified(log.read_checkpoint()).size)
+        complete(index, home, progress)  # of deposits that were being recorded when the backup was made
     keep_unsure(home, Unsure(int(time.time()), f"the home was restored from the backup of {note.finished}"))
     with TreeSync(root) as disk:
         disk.sync()

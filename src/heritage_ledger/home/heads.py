@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.pool import StaticPool
 
-from heritage_ledger.errors import EvidenceInvalid, OperationFailed
+from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
 from heritage_ledger.home.durable import SECRET_FILE, sync_folder, writing
 from heritage_ledger.home.migrate import upgrade
 from heritage_ledger.home.seal import Seal
@@ -36,12 +36,16 @@ from heritage_ledger.home.sqlite import sidecars
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from heritage_ledger.home.state import Head
+
 STATE_VERSION: Final = 1
 """The layout of the heads; an older one is brought up to it, a newer one refused."""
 REVISIONS: Final = Path(__file__).with_name("migrations")
 """How each layout is made from the one before."""
 _MAKERS: Final = 0x68_6C_73_74
 """The advisory lock of those who change the layout on a server."""
+MAX_SIZE: Final = (1 << 63) - 1
+"""Entries: the largest log size that SQL's 64-bit integer holds."""
 ROOT_BYTES: Final = 32
 """Bytes of a Merkle root: SHA-256 (RFC 6962)."""
 
@@ -186,3 +190,53 @@ def make_tables(connection: Connection) -> None:
         connection.exec_driver_sql(guard)
     seal = seal_columns(Seal(STATE_VERSION))
     connection.execute(insert(SEAL), {"id": 1, "version": STATE_VERSION, **seal})
+
+
+def check_new(origin: str, head: Head) -> None:
+    """Raise `UsageError` (`state-head`) unless this can be a head."""
+    if (
+        not origin
+        or not origin.isprintable()
+        or not 0 <= head.size <= MAX_SIZE
+        or len(head.root) != ROOT_BYTES
+    ):
+        raise UsageError(
+            "state-head",
+            "this is no head of a log",
+            expected=f"an origin, a size from 0 to {MAX_SIZE}, a root of {ROOT_BYTES} bytes",
+            found=f"{origin!r}, {head.size}, {len(head.root)} bytes",
+        )
+
+
+def check_growth(origin: str, old: Head, new: Head) -> None:
+    """Raise `EvidenceInvalid` (`state-rollback`, `state-fork`) unless a head may move from `old` to `new`."""
+    if new.size < old.size:
+        raise EvidenceInvalid(
+            "state-rollback",
+            "a head never shrinks",
+            path=origin,
+            expected=f"at least {old.size} entries",
+            found=f"{new.size}",
+            advice="the log was rolled back: compare it with its witnesses and mirrors",
+        )
+    if new.size == old.size and new.root != old.root:
+        raise EvidenceInvalid(
+            "state-fork",
+            "the log shows two histories of the same size",
+            path=origin,
+            expected=old.root.hex(),
+            found=new.root.hex(),
+            advice="keep both checkpoints: together they prove the fork",
+        )
+
+
+def conflict(origin: str, *, expected: str, found: str) -> TemporaryFailure:
+    """The error for a head that is not where the caller thinks."""
+    return TemporaryFailure(
+        "state-conflict",
+        "another process moved this head first",
+        path=origin,
+        expected=expected,
+        found=found,
+        advice="read the head again and start from it",
+    )

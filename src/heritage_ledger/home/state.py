@@ -18,29 +18,29 @@ import contextlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import bindparam, func, insert, inspect, select, update
 from sqlalchemy.pool import StaticPool
 
 from heritage_ledger.errors import (
     DiskProblem,
-    EvidenceInvalid,
     EvidenceMissing,
     HeritageError,
     OperationFailed,
     TemporaryFailure,
-    UsageError,
 )
 from heritage_ledger.home.append_lock import ServerLock
 from heritage_ledger.home.durable import writing
 from heritage_ledger.home.heads import (
     HEADS,
     PRAGMAS,
-    ROOT_BYTES,
     SEAL,
     STATE_VERSION,
     bring_up,
+    check_growth,
+    check_new,
+    conflict,
     damaged,
     keep_out,
     make_file,
@@ -59,9 +59,6 @@ if TYPE_CHECKING:
 
     from heritage_ledger.home.marks import Marks, Unsure
 
-MAX_SIZE: Final = (1 << 63) - 1
-"""Entries: the largest log size that SQL's 64-bit integer holds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -73,7 +70,7 @@ class Head:
 
 
 _RELEASE = select(func.current_setting("server_version"))
-_TOTAL = select(func.count(), func.coalesce(func.sum(HEADS.c.size), 0))
+_SIZES = select(HEADS.c.size)
 _HEAD_OF = select(HEADS).where(HEADS.c.origin == bindparam("at"))
 _SWAP = (
     update(HEADS)
@@ -85,21 +82,6 @@ _RESEAL = (
     .where(SEAL.c.mix == bindparam("old"))
     .values({name: bindparam(name) for name in ("heads", "mix", "digest")})
 )
-
-
-def _check_new(origin: str, head: Head) -> None:
-    if (
-        not origin
-        or not origin.isprintable()
-        or not 0 <= head.size <= MAX_SIZE
-        or len(head.root) != ROOT_BYTES
-    ):
-        raise UsageError(
-            "state-head",
-            "this is no head of a log",
-            expected=f"an origin, a size from 0 to {MAX_SIZE}, a root of {ROOT_BYTES} bytes",
-            found=f"{origin!r}, {head.size}, {len(head.root)} bytes",
-        )
 
 
 class StateStore:
@@ -257,10 +239,10 @@ class StateStore:
             return self._reach(connection)
 
     def _reach(self, connection: Connection) -> Reach:
-        count, total = connection.execute(_TOTAL).one()
+        sizes = connection.execute(_SIZES).scalars().all()  # added up here: a sum in SQL may overflow
         own = self._read(connection, self._own) if self._own else None
         return Reach(
-            int(count) + int(total), 0 if own is None else own.size, b"" if own is None else own.root
+            len(sizes) + sum(sizes), 0 if own is None else own.size, b"" if own is None else own.root
         )
 
     def compare_marks(self) -> Doubt | None:
@@ -318,7 +300,7 @@ class StateStore:
         Raises:
             TemporaryFailure: it has one already (`state-conflict`).
         """
-        _check_new(origin, head)
+        check_new(origin, head)
         with (
             self._marked(origin),
             self._answered(origin, None, head),
@@ -326,7 +308,7 @@ class StateStore:
         ):
             self._seal(connection, lock=True)
             if self._read(connection, origin) is not None:
-                raise _conflict(origin, expected="no head yet", found="a head")
+                raise conflict(origin, expected="no head yet", found="a head")
             self._check_all(connection)
             digest = _digest(origin, head)
             connection.execute(insert(HEADS), {"origin": origin, **_columns(head, digest)})
@@ -344,7 +326,7 @@ class StateStore:
                 (`state-fork`).
             EvidenceMissing: there is no head of `origin` (`state-origin`).
         """
-        _check_new(origin, new)
+        check_new(origin, new)
         with (
             self._marked(origin),
             self._answered(origin, old_size, new),
@@ -356,12 +338,12 @@ class StateStore:
                 self._check_all(connection)
                 raise EvidenceMissing("state-origin", f"this home keeps no head of {origin}", path=origin)
             if old.size != old_size:
-                raise _conflict(origin, expected=f"size {old_size}", found=f"size {old.size}")
-            _check_growth(origin, old, new)
+                raise conflict(origin, expected=f"size {old_size}", found=f"size {old.size}")
+            check_growth(origin, old, new)
             digest = _digest(origin, new)
             changed = connection.execute(_SWAP, {"at": origin, "old": old_size, **_columns(new, digest)})
             if changed.rowcount != 1:
-                raise _conflict(origin, expected=f"size {old_size}", found="another size")
+                raise conflict(origin, expected=f"size {old_size}", found="another size")
             self._reseal(connection, lambda seal: seal.with_change(_digest(origin, old), digest))
 
     @contextlib.contextmanager
@@ -486,35 +468,3 @@ def _digest(origin: str, head: Head) -> bytes:
 
 def _columns(head: Head, digest: bytes) -> dict[str, object]:
     return {"size": head.size, "root": head.root, "checkpoint": head.checkpoint, "digest": digest}
-
-
-def _check_growth(origin: str, old: Head, new: Head) -> None:
-    if new.size < old.size:
-        raise EvidenceInvalid(
-            "state-rollback",
-            "a head never shrinks",
-            path=origin,
-            expected=f"at least {old.size} entries",
-            found=f"{new.size}",
-            advice="the log was rolled back: compare it with its witnesses and mirrors",
-        )
-    if new.size == old.size and new.root != old.root:
-        raise EvidenceInvalid(
-            "state-fork",
-            "the log shows two histories of the same size",
-            path=origin,
-            expected=old.root.hex(),
-            found=new.root.hex(),
-            advice="keep both checkpoints: together they prove the fork",
-        )
-
-
-def _conflict(origin: str, *, expected: str, found: str) -> TemporaryFailure:
-    return TemporaryFailure(
-        "state-conflict",
-        "another process moved this head first",
-        path=origin,
-        expected=expected,
-        found=found,
-        advice="read the head again and start from it",
-    )

@@ -171,6 +171,13 @@ def add_content_from_bag(
     )
 
 
+def complete(index: Index, home: Home, progress: Progress, *, get: Get | None = None) -> list[Finding]:
+    """Add the rows of files that packages with an event still lack; return what is wrong there."""
+    rows = [row for row in index.packages() if not is_complete(index, row.log_index)]
+    findings = [add_content_from_bag(index, home, row, progress, get=get) for row in rows]
+    return [finding for finding in findings if finding is not None]
+
+
 def rebuild(
     index: Index, log: LogFiles, home: Home, size: int, progress: Progress, *, get: Get | None = None
 ) -> list[Finding]:

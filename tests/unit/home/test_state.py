@@ -25,9 +25,10 @@ from heritage_ledger.errors import (
     UsageError,
 )
 from heritage_ledger.home import sqlite as sqlite_home
+from heritage_ledger.home.heads import MAX_SIZE
 from heritage_ledger.home.seal import Seal, row_digest
 from heritage_ledger.home.sqlite import sqlite_error
-from heritage_ledger.home.state import MAX_SIZE, Head, StateStore
+from heritage_ledger.home.state import Head, StateStore
 from heritage_testkit.dying import Child
 
 if TYPE_CHECKING:

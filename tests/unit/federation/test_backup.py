@@ -1,0 +1,177 @@
+"""A backup is taken from a home in use, holds what is whole, and gives back a home that signs nothing."""
+
+import shutil
+import threading
+
+import pytest
+
+from heritage_ledger import Ledger
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, OperationFailed
+from heritage_ledger.federation import backup
+from heritage_ledger.federation.backup import read_note
+from heritage_ledger.home.layout import Home
+from heritage_ledger.home.marks import read_unsure
+
+ORIGIN = "museum.example/ledger/1"
+
+
+@pytest.fixture
+def home(tmp_path):
+    with Ledger.init(tmp_path / "home", institution="Museum", origin=ORIGIN, passphrase=None):
+        pass
+    return tmp_path / "home"
+
+
+def deposit(home, tmp_path, *, asset="urn:example:1", text="page"):
+    folder = tmp_path / "source"
+    folder.mkdir(exist_ok=True)
+    (folder / "same.txt").write_text("the same in every version")
+    (folder / "page.txt").write_text(text)
+    with Ledger.open(home) as ledger:
+        return ledger.ingest(folder, asset=asset)
+
+
+def back_up(home, folder):
+    with Ledger.open(home) as ledger:
+        return ledger.backup(folder)
+
+
+def is_whole(home):
+    with Ledger.open(home) as ledger:
+        return [
+            verdict.subject for verdict in ledger.verify(deep=True) if verdict.outcome.value != "pass"
+        ] == []
+
+
+def test_a_backup_grows_by_what_is_new_and_gives_everything_back(home, tmp_path):
+    deposit(home, tmp_path, text="1")
+    first = back_up(home, tmp_path / "backup")
+    assert (first.size, first.copied, first.held, first.findings) == (2, 1, 0, ())
+    deposit(home, tmp_path, text="2")
+    second = back_up(home, tmp_path / "backup")
+    assert (second.size, second.copied, second.held) == (3, 1, 1)
+    third = back_up(home, tmp_path / "backup")
+    assert (third.size, third.copied, third.held, third.bytes) == (3, 0, 2, 0)
+    assert read_note(tmp_path / "backup").size == 3
+    with Ledger.restore(tmp_path / "backup", tmp_path / "again") as ledger:
+        assert ledger.checkpoint() == Ledger.open(home).checkpoint()
+        assert sorted(one.asset for one in ledger.assets()) == ["urn:example:1"]
+    assert is_whole(tmp_path / "again")
+    versions = tmp_path / "again" / "packages"
+    one, two = sorted(versions.glob("*/*/data/same.txt"))
+    assert one.stat().st_ino == two.stat().st_ino  # shared in the home, the backup, and the home again
+    assert one.stat().st_mtime_ns == next((home / "packages").glob("*/1/data/same.txt")).stat().st_mtime_ns
+
+
+def test_a_restored_home_signs_nothing_before_it_is_known_to_be_the_newest(home, tmp_path):
+    deposit(home, tmp_path)
+    back_up(home, tmp_path / "backup")
+    Ledger.restore(tmp_path / "backup", tmp_path / "again").close()
+    with pytest.raises(EvidenceMissing) as caught:
+        deposit(tmp_path / "again", tmp_path)
+    assert caught.value.code == "log-unsure"
+    with Ledger.open(tmp_path / "again") as ledger:
+        assert ledger.recover(newest=True).size == 2
+    assert deposit(tmp_path / "again", tmp_path).log_index == 2
+    assert read_unsure(Home(tmp_path / "again")).all_floors
+
+
+def test_a_damaged_bag_never_replaces_a_good_one_and_never_comes_in(home, tmp_path):
+    place = deposit(home, tmp_path).bag_path
+    back_up(home, tmp_path / "backup")
+    other = deposit(home, tmp_path, asset="urn:example:2").bag_path
+    for bag in (place, other):
+        (bag / "data").chmod(0o755)
+        (bag / "data" / "page.txt").chmod(0o644)
+        (bag / "data" / "page.txt").write_text("rot")
+    done = back_up(home, tmp_path / "backup")
+    assert (done.copied, done.held) == (0, 1)
+    assert {one.code for one in done.findings} & {"digest-mismatch", "file-changed", "package-cid", "digest"}
+    kept = tmp_path / "backup" / place.relative_to(home)
+    assert (kept / "data" / "page.txt").read_text() == "page"
+    assert not (tmp_path / "backup" / other.relative_to(home)).exists()
+
+
+def test_a_backup_is_no_home(home, tmp_path):
+    deposit(home, tmp_path)
+    back_up(home, tmp_path / "backup")
+    with pytest.raises(OperationFailed) as caught:
+        deposit(tmp_path / "backup", tmp_path)
+    assert caught.value.code == "home-is-backup"
+    with Ledger.open(tmp_path / "backup") as ledger:
+        assert [one.asset for one in ledger.assets()] == ["urn:example:1"]
+
+
+@pytest.mark.parametrize("place", ["home", "home/inside", ".", "other"])
+def test_a_backup_goes_only_where_it_can_do_no_harm(home, tmp_path, place):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.odt").write_text("mine")
+    with pytest.raises(OperationFailed) as caught:
+        back_up(home, tmp_path / place)
+    assert caught.value.code == "backup-foreign"
+    assert (tmp_path / "other" / "thesis.odt").read_text() == "mine"
+
+
+def test_a_backup_of_another_log_is_left_alone(home, tmp_path):
+    back_up(home, tmp_path / "backup")
+    with Ledger.init(
+        tmp_path / "b", institution="Archive", origin="archive.example/ledger/1", passphrase=None
+    ):
+        pass
+    with pytest.raises(OperationFailed):
+        back_up(tmp_path / "b", tmp_path / "backup")
+    assert read_note(tmp_path / "backup").origin == ORIGIN
+
+
+def test_what_was_cut_off_is_finished_by_the_next(home, tmp_path, monkeypatch):
+    deposit(home, tmp_path)
+    monkeypatch.setattr(backup._Backup, "take_rest", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        back_up(home, tmp_path / "backup")
+    with pytest.raises(EvidenceMissing):
+        Ledger.restore(tmp_path / "backup", tmp_path / "again")
+    monkeypatch.undo()
+    assert back_up(home, tmp_path / "backup").held == 1
+    Ledger.restore(tmp_path / "backup", tmp_path / "again").close()
+    assert is_whole(tmp_path / "again")
+
+
+def test_a_home_in_use_is_backed_up_at_one_moment(home, tmp_path):
+    deposit(home, tmp_path)
+    stop = threading.Event()
+    taken = []
+
+    def write():
+        while not stop.is_set():
+            taken.append(deposit(home, tmp_path, asset=f"urn:example:{len(taken) + 10}").log_index)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for at in range(4):
+            back_up(home, tmp_path / "backup")
+            Ledger.restore(tmp_path / "backup", tmp_path / f"again-{at}").close()
+            assert is_whole(tmp_path / f"again-{at}")
+    finally:
+        stop.set()
+        writer.join()
+    assert len(taken) > 1
+
+
+@pytest.mark.parametrize("note", [b"", b"{}", b'{"version": 2}', b"[]"])
+def test_a_note_that_cannot_be_read_is_no_backup(tmp_path, note):
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "backup.json").write_bytes(note)
+    with pytest.raises(EvidenceInvalid) as caught:
+        read_note(tmp_path / "backup")
+    assert caught.value.code == "backup-damaged"
+
+
+def test_restore_refuses_a_folder_with_something_in_it(home, tmp_path):
+    back_up(home, tmp_path / "backup")
+    for place in (home, tmp_path / "other"):
+        place.mkdir(exist_ok=True)
+        (place / "x").write_text("x")
+        with pytest.raises(HeritageError):
+            Ledger.restore(tmp_path / "backup", place)
+    shutil.rmtree(tmp_path / "other")
