@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import make_log
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 OUT = Path(__file__).resolve().parents[2] / "specs" / "vectors" / "federation.json"
@@ -25,6 +26,12 @@ def vkey(name: str, secret: Ed25519PrivateKey, kind: int) -> str:
     public = bytes([kind]) + secret.public_key().public_bytes_raw()
     key_id = sha256(name.encode() + b"\n" + public).hexdigest()[:8]
     return f"{name}+{key_id}+{b64(public)}"
+
+
+def log_keys(name: str) -> dict[str, Any]:
+    """The keys of the log that are held; in the cases about one kind, a post-quantum key too."""
+    more = [make_log.vkey(ORIGIN, 6, make_log.public(make_log.PQ))] if name.endswith("one-kind") else []
+    return {"log_key": vkey(ORIGIN, SECRET, 1), **({"more_keys": more} if more else {})}
 
 
 def leaf(entry: bytes) -> bytes:
@@ -101,6 +108,12 @@ def fork_cases() -> list[tuple[str, str, str, dict[str, Any]]]:
             fork(first, checkpoint(3, three, origin="archive.example/ledger/1"), prefix, [c]),
             {"error": "note-no-known-key"},
         ),
+        (
+            "fork-one-kind",
+            "the log has a post-quantum key too, which did not sign",
+            fork(first, second, prefix, [c]),
+            {"error": "checkpoint-unsigned"},
+        ),
         ("fork-space", "another spelling", fork(first, second, prefix, [c]) + " ", bad["fork-malformed"]),
         ("fork-more", "an unknown key", fork(first, second, prefix, [c], more=1), bad["fork-malformed"]),
         (
@@ -125,6 +138,20 @@ def policy_cases() -> list[tuple[str, str, str, list[str], dict[str, Any]]]:
         ("policy-met", "one of each", text, ["w1", "w2"], {"met": True}),
         ("policy-not-met", "two of one operator", text, ["w0", "w1"], {"met": False}),
         ("policy-group-name", "a group signs nothing", text, ["x", "w2"], {"met": False}),
+        (
+            "policy-institution",
+            "an institution by both of its kinds of key",
+            f"{lines}group museum all w0 w1\nquorum museum\n",
+            ["w0", "w1"],
+            {"met": True},
+        ),
+        (
+            "policy-institution-one-kind",
+            "an institution by one of its kinds of key",
+            f"{lines}group museum all w0 w1\nquorum museum\n",
+            ["w0"],
+            {"met": False},
+        ),
         ("policy-none", "nobody is asked", "quorum none\n", [], {"met": True}),
         ("policy-empty", "no quorum", "", [], wrong),
         ("policy-two-quorums", "one too many", "quorum none\nquorum none\n", [], wrong),
@@ -237,6 +264,13 @@ def witness_cases() -> list[tuple[str, str, list[str], str, dict[str, Any]]]:
             ask(0, [], checkpoint(2, two, secret=stranger)),
             no(403, "witness-signature"),
         ),
+        (
+            "witness-one-kind",
+            "the log has a post-quantum key too, which did not sign",
+            [],
+            ask(0, [], checkpoint(2, two)),
+            no(403, "witness-signature"),
+        ),
         ("witness-no-old", "no first line", [], first.partition("\n")[2], no(400, "witness-request")),
         ("witness-no-gap", "no empty line", [], first.replace("\n\n", "\n", 1), no(400, "witness-request")),
         (
@@ -281,7 +315,7 @@ def main() -> None:
         {
             "id": name,
             "why": why,
-            "given": {"fork": text, "log_key": vkey(ORIGIN, SECRET, 1)},
+            "given": {"fork": text, **log_keys(name)},
             "expect": expect,
         }
         for name, why, text, expect in fork_cases()
@@ -290,15 +324,15 @@ def main() -> None:
         {
             "id": name,
             "why": why,
-            "given": {"before": before, "request": request, "log_key": vkey(ORIGIN, SECRET, 1)},
+            "given": {"before": before, "request": request, **log_keys(name)},
             "expect": expect,
         }
         for name, why, before, request, expect in witness_cases()
     ]
     document = {
         "spec": "federation/v1",
-        "about": "`policy` with the names in `cosigned` is met or not; `fork` is judged with `log_key`."
-        " `request` goes to a witness that knows `log_key` and has cosigned what is in `before`; `status` is"
+        "about": "`policy` with the names in `cosigned` is met or not; `fork` is judged with `log_key`"
+        " and `more_keys`. `request` goes to a witness that knows these and has cosigned what is in `before`; `status` is"
         " that of C2SP tlog-witness, `size` what a 409 says. An `error` is the code of the refusal.",
         "cases": cases,
     }

@@ -318,22 +318,29 @@ def checkpoint_cases(cases: Cases, old_pq: str | None) -> str:
         "checkpoint-empty",
         "the log before its first entry",
         "open_checkpoint",
-        given(f"{empty}\n{log_line(empty)}"),
+        given(f"{empty}\n{log_line(empty)}", keys[:1]),
         {"size": 0, "root": sha(b"").hex(), "verified": 1},
     )
     cosigned = given(f"{text}\n{witness_line(text)}", [vkey(WITNESS, 4, public(ED_WITNESS))])
     cases.add("cosignature", "a witness's 0x04", "open_checkpoint", cosigned, {**expect, "verified": 1})
+    cases.add(
+        "checkpoint-one-key",
+        "for somebody who holds one of the log's two keys",
+        "open_checkpoint",
+        given(good, keys[1:]),
+        {**expect, "verified": 1},
+    )
     extended = text + "an extension line\n"
     cases.add(
         "checkpoint-extension",
         "extension lines are read, never written",
         "open_checkpoint",
-        given(f"{extended}\n{log_line(extended)}"),
+        given(f"{extended}\n{log_line(extended)}", keys[:1]),
         {**expect, "verified": 1},
     )
 
     def resigned(changed: str) -> dict:
-        return given(f"{changed}\n{log_line(changed)}")
+        return given(f"{changed}\n{log_line(changed)}", keys[:1])
 
     grown = checkpoint_text(8, root)
     late = (2**63).to_bytes(8, "big")
@@ -353,6 +360,24 @@ def checkpoint_cases(cases: Cases, old_pq: str | None) -> str:
         ("root", "a root of 31 bytes", resigned(checkpoint_text(7, root[:31])), "checkpoint-root"),
         ("empty-root", "size 0 with a root", resigned(checkpoint_text(0, root)), "checkpoint-root"),
         ("origin", "of another log", given(good, origin="museum.example/ledger/2"), "checkpoint-origin"),
+        (
+            "no-pq",
+            "the line of the post-quantum key was cut out",
+            given(f"{text}\n{log_line(text)}"),
+            "checkpoint-unsigned",
+        ),
+        (
+            "pq-alone",
+            "the line of the Ed25519 key was cut out",
+            given(f"{text}\n{pq}"),
+            "checkpoint-unsigned",
+        ),
+        (
+            "witness-alone",
+            "the log's own lines were cut out, a witness's stands",
+            given(f"{text}\n{witness_line(text)}", [*keys, vkey(WITNESS, 4, public(ED_WITNESS))]),
+            "checkpoint-unsigned",
+        ),
         (
             "pq",
             "the 0x06 signature is of another size",

@@ -30,17 +30,22 @@ def outcome(given):
     data = given["fork"].encode()
     proof = parse_fork(data)
     assert format_fork(proof) == data
-    verifier = open_vkey(given["log_key"])
-    fork = check_fork(proof, [verifier], verifier.name)
+    verifiers = log_keys(given)
+    fork = check_fork(proof, verifiers, verifiers[0].name)
     return {"origin": fork.origin, "sizes": [fork.first.size, fork.second.size]}
+
+
+def log_keys(given):
+    """The keys of the log that are held."""
+    return [open_vkey(key) for key in (given["log_key"], *given.get("more_keys", ()))]
 
 
 def witnessed(given):
     """What a witness answers, that has cosigned some things before."""
-    verifier = open_vkey(given["log_key"])
+    verifiers = log_keys(given)
     signer = Ed25519CosignatureSigner.of("w.example/w", Ed25519Signer.from_seed(bytes(32)))
     with tempfile.TemporaryDirectory() as folder, StateStore.create(Path(folder) / "state.db") as state:
-        witness = Witness(state, [signer], lambda origin: [verifier] if origin == verifier.name else [])
+        witness = Witness(state, [signer], lambda origin: verifiers if origin == verifiers[0].name else [])
         for request in given["before"]:
             witness.add_checkpoint(request.encode(), time=1)
         try:

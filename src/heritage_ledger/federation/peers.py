@@ -31,6 +31,7 @@ from heritage_ledger.log.policy import (
     PolicyGroup,
     PolicyLog,
     PolicyWitness,
+    by_all_keys,
     format_policy,
     parse_policy,
 )
@@ -205,6 +206,9 @@ class Peers:
     def policy(self) -> Policy:
         """The witness policy: the file `policy` of the home; without one nobody is asked.
 
+        A file that this software made counts an institution by all of its keys, whatever an earlier release
+        wrote into it; one that is kept by hand means what it says.
+
         Raises:
             EvidenceInvalid: it cannot be read (codes of `parse_policy`).
         """
@@ -212,7 +216,9 @@ class Peers:
         if not path.exists():
             return self._usual([])
         with writing(path):
-            return parse_policy(path.read_bytes())
+            data = path.read_bytes()
+        policy = parse_policy(data)
+        return by_all_keys(policy) if data.startswith(_MADE[:20]) else policy
 
     def _write_policy(self) -> None:
         path = self._home.policy
@@ -221,7 +227,7 @@ class Peers:
         write_file(path, _MADE + format_policy(self._usual(list(self))), mode=0o644, replace=True)
 
     def _usual(self, peers: Sequence[Peer]) -> Policy:
-        """Two thirds of the institutions, each by any of its keys."""
+        """Two thirds of the institutions, each by all of its keys."""
         witnesses: list[PolicyWitness] = []
         groups = []
         for peer in peers:
@@ -230,7 +236,7 @@ class Peers:
                 PolicyWitness(name, vkey, f"{peer.url}/witness")
                 for name, vkey in zip(names, peer.witness_keys, strict=True)
             ]
-            groups.append(PolicyGroup(peer.origin, 1, tuple(names)))
+            groups.append(PolicyGroup(peer.origin, len(names), tuple(names)))
         if groups:
             members = tuple(group.name for group in groups)
             groups.append(PolicyGroup("federation", 1 + 2 * len(members) // 3, members))

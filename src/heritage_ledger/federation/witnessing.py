@@ -88,7 +88,6 @@ class Witnesses:
         self._verifiers = tuple(verifiers)
         self._policy = policy
         self._client = client
-        self._all = (*self._verifiers, *policy.verifiers)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -101,7 +100,7 @@ class Witnesses:
         Raises:
             EvidenceInvalid, EvidenceMissing: the log itself cannot be read.
         """
-        checkpoint, note = open_checkpoint(self._log.read_checkpoint(), self._all, self._origin)
+        checkpoint, note = self._open(self._log.read_checkpoint())
         missing = self._missing(note)
         findings: list[Finding] = []
         lines: list[Signature] = list(note.verified)
@@ -117,6 +116,10 @@ class Witnesses:
         cosigned, is_met = self._take(checkpoint, note, lines)
         return Round(checkpoint.size, tuple(sorted(cosigned)), is_met, tuple(findings))
 
+    def _open(self, data: bytes) -> tuple[Checkpoint, Note]:
+        """The own checkpoint with its cosignatures: every own key must have signed, witnesses may have."""
+        return open_checkpoint(data, self._verifiers, self._origin, witnesses=self._policy.verifiers)
+
     def _take(
         self, checkpoint: Checkpoint, note: Note, lines: Sequence[Signature]
     ) -> tuple[Collection[str], bool]:
@@ -125,7 +128,7 @@ class Witnesses:
         unique = {(one.name, one.key_id): one for one in lines}
         ordered = sorted(unique.values(), key=lambda one: (one.name, one.key_id) not in own)
         data = format_note(note.text, ordered)
-        cosigned = self._policy.cosigned(open_note(data, self._all))
+        cosigned = self._policy.cosigned(self._open(data)[1])
         if len(unique) > len(note.verified):
             self._publish(data, checkpoint)
         is_met = self._policy.is_met(cosigned)
@@ -200,7 +203,7 @@ class Witnesses:
             publish_cosigned(self._home.log, self._state, checkpoint, data)
 
     def _keep_witnessed(self, data: bytes, checkpoint: Checkpoint, signatures: int) -> None:
-        known = read_witnessed(self._home, self._all, self._origin)
+        known = read_witnessed(self._home, self._verifiers, self._policy, self._origin)
         if known is None or (known[0].size, len(known[1].verified)) < (checkpoint.size, signatures):
             write_file(self._home.witnessed, data, mode=0o644, replace=True)
 
@@ -214,7 +217,7 @@ def standing(home: Home, policy: Policy, verifiers: Sequence[NoteVerifier], orig
     if policy.quorum == NONE:
         return Standing(required=False, size=0, cosigned={})
     with contextlib.suppress(EvidenceInvalid, EvidenceMissing):
-        found = read_witnessed(home, (*verifiers, *policy.verifiers), origin)
+        found = read_witnessed(home, verifiers, policy, origin)
         if found is not None:
             cosigned = policy.cosigned(found[1])
             if policy.is_met(cosigned):
@@ -223,7 +226,7 @@ def standing(home: Home, policy: Policy, verifiers: Sequence[NoteVerifier], orig
 
 
 def read_witnessed(
-    home: Home, verifiers: Sequence[NoteVerifier], origin: str
+    home: Home, verifiers: Sequence[NoteVerifier], policy: Policy, origin: str
 ) -> tuple[Checkpoint, Note] | None:
     """Return the newest checkpoint that met the policy, checked; None where there is none."""
     with writing(home.witnessed):
@@ -231,7 +234,7 @@ def read_witnessed(
             data = home.witnessed.read_bytes()
         except FileNotFoundError:
             return None
-    return open_checkpoint(data, verifiers, origin)
+    return open_checkpoint(data, verifiers, origin, witnesses=policy.verifiers)
 
 
 def _about(url: str, error: HeritageError) -> Finding:

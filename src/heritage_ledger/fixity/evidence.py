@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError
+from heritage_ledger.errors import Finding, HeritageError
 from heritage_ledger.events.event import Event, check_origin, open_event
 from heritage_ledger.fixity.verdict import Stage, judge, not_checked
 from heritage_ledger.identity.history import KeyHistory
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from heritage_ledger.log.checkpoint import Checkpoint
     from heritage_ledger.log.files import LogFiles
-    from heritage_ledger.log.note import NoteVerifier, Signature
+    from heritage_ledger.log.note import NoteVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,7 @@ def open_log(log: LogFiles, origin: str, verifiers: Sequence[NoteVerifier]) -> L
     checkpoint: Checkpoint | None = None
     checkpoint_findings: tuple[Finding, ...] = ()
     try:
-        checkpoint, note = open_checkpoint(log.read_checkpoint(), verifiers, origin)
-        check_all_signed(verifiers, note.verified)
+        checkpoint, _ = open_checkpoint(log.read_checkpoint(), verifiers, origin)
     except HeritageError as error:
         checkpoint, checkpoint_findings = None, (error.finding,)
     history: KeyHistory | None = None
@@ -67,24 +66,6 @@ def open_history(entry: bytes, origin: str) -> KeyHistory:
     genesis = open_event(entry)
     check_origin(genesis, origin)
     return KeyHistory.from_genesis(genesis.document, verification_key=genesis.verification_key)
-
-
-def check_all_signed(verifiers: Sequence[NoteVerifier], signed: Sequence[Signature]) -> None:
-    """Check that every key of the log signed its checkpoint.
-
-    Raises:
-        EvidenceInvalid: one did not (`checkpoint-unsigned`).
-    """
-    keys = {(signature.name, signature.key_id) for signature in signed}
-    missing = [verifier for verifier in verifiers if (verifier.name, verifier.key_id) not in keys]
-    if missing:
-        raise EvidenceInvalid(
-            "checkpoint-unsigned",
-            "a key of the log did not sign the checkpoint",
-            path="checkpoint",
-            expected=", ".join(f"{verifier.name}+{verifier.key_id.hex()}" for verifier in missing),
-            advice="take the checkpoint from the institution itself, or from a mirror",
-        )
 
 
 def open_recorded(evidence: LogEvidence, index: int, entry: bytes) -> Event:

@@ -107,23 +107,48 @@ def sign_checkpoint(checkpoint: Checkpoint, signers: Sequence[NoteSigner], *, ti
     return sign_note(format_checkpoint(checkpoint), signers, time=time)
 
 
-def open_checkpoint(data: bytes, verifiers: Sequence[NoteVerifier], origin: str) -> tuple[Checkpoint, Note]:
+def open_checkpoint(
+    data: bytes,
+    verifiers: Sequence[NoteVerifier],
+    origin: str,
+    *,
+    witnesses: Sequence[NoteVerifier] = (),
+    every: bool = True,
+) -> tuple[Checkpoint, Note]:
     """Check a signed checkpoint and return it with the note that says who signed.
 
     Args:
         data: the signed checkpoint.
-        verifiers: the log's own keys; one of them must have signed. A witness's key does not belong here,
-            for its word alone does not make a checkpoint the log's.
+        verifiers: the log's own keys that the caller holds. Each of them must have signed: a log signs by
+            two kinds of key so that the fall of one kind is not the fall of the log.
         origin: the log that it must be of.
+        witnesses: keys of others, checked where they signed. Their word alone does not make a checkpoint
+            the log's.
+        every: False lets one of `verifiers` suffice: for a caller that itself says which are missing.
 
     Raises:
-        EvidenceInvalid: `checkpoint-origin`, it is another log's; what `open_note` and `parse_checkpoint`
-            raise.
+        EvidenceInvalid: `checkpoint-origin`, it is another log's; `checkpoint-unsigned`, one of the log's
+            keys did not sign; what `open_note` and `parse_checkpoint` raise.
     """
-    note = open_note(data, verifiers)
+    note = open_note(data, [*verifiers, *witnesses])
+    missing = unsigned(note, verifiers)
+    if missing and (every or len(missing) == len(verifiers)):
+        raise EvidenceInvalid(
+            "checkpoint-unsigned",
+            "a key of the log did not sign the checkpoint",
+            expected=", ".join(f"{one.name} ({one.key_id.hex()})" for one in missing),
+            advice="take the checkpoint from the institution itself, or from a mirror",
+            rule="specs/log.md, Origin, notes, checkpoints",
+        )
     checkpoint = parse_checkpoint(note.text)
     check_origin(checkpoint, origin)
     return checkpoint, note
+
+
+def unsigned(note: Note, verifiers: Sequence[NoteVerifier]) -> tuple[NoteVerifier, ...]:
+    """Return those of `verifiers` whose signature the opened note does not bear."""
+    signed = {(signature.name, signature.key_id) for signature in note.verified}
+    return tuple(one for one in verifiers if (one.name, one.key_id) not in signed)
 
 
 def read_unverified(data: bytes) -> Checkpoint:

@@ -9,10 +9,10 @@ r"""Fork proofs: a file that shows that a log signed two histories (`specs/feder
      "version": 1
     }
 
-Valid if and only if the log signed both, the proof leads from `prefix_root` to the second root, and
-`prefix_root` is not the first root. `prefix_root` is stated because a consistency proof from a power of two
-takes the old root from the verifier: without it the proof would prove nothing. One valid file is enough for
-anyone, for ever: no honest log can be accused with it.
+Valid if and only if the log signed both with every key that the checker holds, the proof leads from
+`prefix_root` to the second root, and `prefix_root` is not the first root. `prefix_root` is stated because a
+consistency proof from a power of two takes the old root from the verifier: without it the proof would prove
+nothing. One valid file is enough for anyone, for ever: no honest log can be accused with it.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ def parse_fork(data: bytes) -> ForkProof:
 
 def check_fork(proof: ForkProof, verifiers: Sequence[NoteVerifier], origin: str) -> Fork:
     """Check that the log `origin`, whose keys are `verifiers`, signed two histories; return them.
+
+    Each of `verifiers` must have signed both checkpoints.
 
     Raises:
         EvidenceInvalid: `fork-unproved`, both checkpoints can be true; what `open_checkpoint` raises: one is

@@ -111,7 +111,7 @@ class Mirror:
         *,
         name: str | None = None,
     ) -> None:
-        """Keep the log `origin` below `folder`; one of `verifiers` must have signed its checkpoints.
+        """Keep the log `origin` below `folder`; each of `verifiers` must have signed its checkpoints.
 
         `name` is that of the head in `state`: the origin itself for an own log that is brought back.
         """

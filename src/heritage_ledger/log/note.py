@@ -245,7 +245,10 @@ def sign_note(text: bytes, signers: Sequence[NoteSigner], *, time: int) -> bytes
 
 
 def open_note(data: bytes, verifiers: Sequence[NoteVerifier]) -> Note:
-    """Check a note's signatures by the keys in `verifiers`, and return it.
+    """Check a note's signatures by the keys in `verifiers`, and return it with those that signed.
+
+    One key suffices here, as signed-note has it: whether those that signed are enough is for the caller to
+    say. A log's checkpoint is opened by `checkpoint.open_checkpoint`, which asks for all of the log's keys.
 
     Raises:
         EvidenceInvalid: `note-signature`, a known key's signature is wrong; `note-no-known-key`, none of

@@ -13,7 +13,7 @@ key stands behind one log and one witness at most, whatever names it goes by.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
@@ -149,6 +149,19 @@ def format_policy(policy: Policy) -> bytes:
     if parse_policy(data) != policy:
         raise _malformed(0, "a policy that reads back as itself", "another meaning")
     return data
+
+
+def by_all_keys(policy: Policy) -> Policy:
+    """Return the policy with every group that consists of witness keys alone asking for all of them.
+
+    Such a group is one institution with its kinds of key; a quorum by any of them would fall with one kind.
+    """
+    keys = {witness.name for witness in policy.witnesses}
+    groups = tuple(
+        replace(group, threshold=len(group.members)) if keys.issuperset(group.members) else group
+        for group in policy.groups
+    )
+    return replace(policy, groups=groups)
 
 
 def lint_policy(policy: Policy, operators: Mapping[str, str], *, own: str | None = None) -> Iterator[Finding]:

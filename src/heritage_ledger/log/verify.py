@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError, Severity
-from heritage_ledger.log.checkpoint import open_checkpoint, read_unverified
+from heritage_ledger.log.checkpoint import open_checkpoint, read_unverified, unsigned
 from heritage_ledger.log.edge import compact_of
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_ledger.log.merkle import EMPTY_ROOT, HASH_SIZE, leaf_hash, root_of
@@ -101,20 +101,18 @@ def _check_checkpoint(
         yield error.finding
         return None, None
     try:
-        checkpoint, note = open_checkpoint(data, verifiers, origin)
+        checkpoint, note = open_checkpoint(data, verifiers, origin, every=False)  # each is named below
     except EvidenceInvalid as error:
         yield _at(CHECKPOINT, error)
         return None, _unsigned_claim(data, origin)
-    signed = {(signature.name, signature.key_id) for signature in note.verified}
-    for verifier in verifiers:
-        if (verifier.name, verifier.key_id) not in signed:
-            yield Finding(
-                "log-signature-missing",
-                "one of the log's keys did not sign the checkpoint",
-                path=CHECKPOINT,
-                expected=f"a signature by {verifier.name} ({verifier.key_id.hex()})",
-                advice="the checkpoint was changed, or the key that you hold is not the log's",
-            )
+    for verifier in unsigned(note, verifiers):
+        yield Finding(
+            "log-signature-missing",
+            "one of the log's keys did not sign the checkpoint",
+            path=CHECKPOINT,
+            expected=f"a signature by {verifier.name} ({verifier.key_id.hex()})",
+            advice="the checkpoint was changed, or the key that you hold is not the log's",
+        )
     claim = (checkpoint.size, checkpoint.root)
     return claim, claim
 

@@ -230,7 +230,7 @@ class Witness:
         except EvidenceInvalid as error:
             raise WitnessRefusal(
                 "witness-signature",
-                "no known key of the log signed the checkpoint, or a signature is wrong",
+                "not every key of the log signed the checkpoint, or a signature is wrong",
                 status=403,
                 found=error.code,
             ) from error
