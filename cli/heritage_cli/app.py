@@ -48,8 +48,8 @@ def heritage(
     """Bags, content addresses and a signed, append-only record for what institutions keep.
 
     Results go to stdout, talk and progress to stderr. Exit codes: 0 ok, 1 usage, 2 failed, 3 problems
-    found, 4 evidence invalid, 5 evidence missing, 6 retry, 10 no home, 11 locked, 12 key or passphrase,
-    13 disk, 130 interrupted.
+    found, 4 evidence invalid, 5 evidence missing, 6 retry, 7 a log signed two histories, 10 no home,
+    11 locked, 12 key or passphrase, 13 disk, 130 interrupted.
     """
     if version:
         return give_version(session_of(context))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from heritage_cli import text
@@ -46,10 +47,11 @@ def give_receipt(session: Session, receipt: Receipt) -> Ending:
     )
     session.clear()
     output = session.output
+    untold = tuple(finding for finding in receipt.findings if finding not in session.warned)
     if output.as_json:
-        for finding in receipt.findings:
+        for finding in untold:
             output.line("finding", finding)
-    output.result("receipt", receipt, text.receipt_lines(receipt, output))
+    output.result("receipt", receipt, text.receipt_lines(replace(receipt, findings=untold), output))
     output.talk(f"next: heritage verify {printable(receipt.asset)}")
     fields = {name: getattr(receipt, name) for name in _IN_VERDICT}
     return Ending(fields=jsonable(fields) | {"findings": 0, "warnings": len(receipt.findings)})

@@ -91,14 +91,14 @@ def _run(session: Session, folder: Path) -> None:
         second = _ingest_again(story, ledger, scans)
         _verify(story, ledger)
         _damage(story, folder, first)
-        proof, key = _prove(story, ledger, second)
+        proof, keys = _prove(story, ledger, second)
         _trace(story, ledger)
-    _check(story, folder, second, proof, key)
+    _check(story, folder, second, proof, keys)
     story.step("What this proved", "heritage check --help")
     story.told(
         "The files that came in are the files that are there, byte for byte; a single changed bit is named.",
         "Who took them in, and when, is signed, and stands in a log that only ever grows.",
-        "A stranger with one file and one public key can check that, offline, without trusting this",
+        "A stranger with one file and the public keys can check that, offline, without trusting this",
         "software's index, this machine or the museum's word.",
     )
 
@@ -114,7 +114,9 @@ def _home(story: Story, folder: Path) -> Iterator[Ledger]:
     with library.init(folder / "home", institution=INSTITUTION, origin=ORIGIN, passphrase=word) as ledger:
         key = ledger.log_keys()[0].vkey
         story.told(
-            "The private keys are sealed under a passphrase. The public key of the log is for everybody:", key
+            "The private keys are sealed under a passphrase. The public keys of the log are for everybody:",
+            key,
+            "and a post-quantum one, for the decades in which the first may fall",
         )
         yield ledger
 
@@ -168,13 +170,13 @@ def _damage(story: Story, folder: Path, receipt: Receipt) -> None:
     story.told(f"expected {named[0].expected}", f"found    {named[0].found}")
 
 
-def _prove(story: Story, ledger: Ledger, receipt: Receipt) -> tuple[bytes, str]:
+def _prove(story: Story, ledger: Ledger, receipt: Receipt) -> tuple[bytes, list[str]]:
     story.step("A stranger asks for evidence and gets one file", f"heritage prove {ASSET} -o 1887.12.proof")
     proof = ledger.prove(receipt.asset)
     story.told(
         f"A proof of {len(proof):,} bytes: the signed event, its place in the log, the signed checkpoint."
     )
-    return proof, ledger.log_keys()[0].vkey
+    return proof, [key.vkey for key in ledger.log_keys()]
 
 
 def _trace(story: Story, ledger: Ledger) -> None:
@@ -188,10 +190,10 @@ def _trace(story: Story, ledger: Ledger) -> None:
         )
 
 
-def _check(story: Story, folder: Path, receipt: Receipt, proof: bytes, key: str) -> None:
+def _check(story: Story, folder: Path, receipt: Receipt, proof: bytes, keys: list[str]) -> None:
     story.step(
-        "The stranger checks it elsewhere: no home, no network, only file, bag and public key",
-        "heritage check 1887.12.proof --log-key KEY --bag 1887.12/",
+        "The stranger checks it elsewhere: no home, no network, only file, bag and public keys",
+        "heritage check 1887.12.proof --log-key @museum.vkey --bag 1887.12/",
     )
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
@@ -200,19 +202,19 @@ def _check(story: Story, folder: Path, receipt: Receipt, proof: bytes, key: str)
     (folder / "home").rename(folder / "home-out-of-reach")
     library = story.session.library
     read = (elsewhere / "1887.12.proof").read_bytes()
-    verdict = library.check_proof(read, [key], bag=elsewhere / "1887.12", progress=SILENT)
+    verdict = library.check_proof(read, keys, bag=elsewhere / "1887.12", progress=SILENT)
     (folder / "home-out-of-reach").rename(folder / "home")
     expect(verdict.outcome.value == "pass", f"the proof holds: {_bad(verdict)}")
     for stage in verdict.stages:
         story.told(f"{stage.name} {stage.outcome.value}: {stage.detail}")
     forged = read.replace(b"Ada Example", b"Eve Example", 1)
-    expect(forged != read and not _holds(story, forged, key), "a forged proof is refused")
+    expect(forged != read and not _holds(story, forged, keys), "a forged proof is refused")
     story.told("The same file with another name written into it is refused.")
 
 
-def _holds(story: Story, proof: bytes, key: str) -> bool:
+def _holds(story: Story, proof: bytes, keys: list[str]) -> bool:
     try:
-        verdict = story.session.library.check_proof(proof, [key], bag=None, progress=SILENT)
+        verdict = story.session.library.check_proof(proof, keys, bag=None, progress=SILENT)
     except EvidenceInvalid:
         return False
     return verdict.outcome.value == "pass"

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from heritage_ledger.errors import Finding
     from heritage_ledger.fixity.verdict import Verdict
     from heritage_ledger.ledger import Ledger
     from heritage_ledger.progress import Progress
@@ -38,11 +39,16 @@ class Library:
             home, institution=institution, origin=origin, passphrase=passphrase, database=database
         )
 
-    def open(self, home: Path, *, passphrase: Callable[[], bytes] | None) -> Ledger:
-        """Open a home; the passphrase is asked for only when a sealed key is needed."""
+    def open(
+        self, home: Path, *, passphrase: Callable[[], bytes] | None, warn: Callable[[Finding], None]
+    ) -> Ledger:
+        """Open a home; the passphrase is asked for only when a sealed key is needed.
+
+        `warn` is told what should be known before a signature.
+        """
         from heritage_ledger.ledger import Ledger  # noqa: PLC0415 - lazy, see above
 
-        return Ledger.open(home, passphrase=passphrase)
+        return Ledger.open(home, passphrase=passphrase, warn=warn)
 
     def restore(
         self, folder: Path, home: Path, *, passphrase: Callable[[], bytes] | None, progress: Progress

@@ -19,7 +19,14 @@ from heritage_cli.escape import wellformed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_COLOURS: Final = {"pass": "32", "FAIL": "1;31", "not checked": "33", "warning": "33", "strong": "1"}
+_COLOURS: Final = {
+    "pass": "32",
+    "FAIL": "1;31",
+    "FORKED": "1;31",
+    "not checked": "33",
+    "warning": "33",
+    "strong": "1",
+}
 
 
 def is_plain(stream: TextIO) -> bool:

@@ -21,36 +21,41 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Tally:
-    """How many subjects passed, failed, or could not be judged, and what was found."""
+    """How many subjects passed, failed, showed a fork, or could not be judged, and what was found."""
 
     passed: int = 0
     failed: int = 0
     not_checked: int = 0
     findings: int = 0
     warnings: int = 0
+    forked: int = 0
 
     def add(self, outcome: str, findings: Iterable[Finding]) -> None:
         """Count one subject."""
         self.passed += outcome == "pass"
         self.failed += outcome == "fail"
         self.not_checked += outcome == "not checked"
+        self.forked += outcome == "forked"
         for finding in findings:
             self.warnings += finding.severity is Severity.WARNING
             self.findings += finding.severity is Severity.ERROR
 
     def exit_code(self, failing: ExitCode) -> ExitCode:
-        """Return `failing` if anything failed, evidence missing if a needed stage did not run, else ok."""
+        """Return `failing` if anything failed, else forked, evidence missing where a stage did not run."""
         if self.failed:
             return failing
+        if self.forked:
+            return ExitCode.FORKED
         return ExitCode.EVIDENCE_MISSING if self.not_checked else ExitCode.OK
 
     def line(self) -> str:
         """Say all of it in one line."""
-        if not self.passed + self.failed + self.not_checked:
+        total = self.passed + self.failed + self.not_checked + self.forked
+        if not total:
             return "there is nothing to check yet"
-        total = self.passed + self.failed + self.not_checked
         words = [f"{self.failed} of {total} failed"] if self.failed else []
         words += [f"{self.not_checked} of {total} could not be judged"] if self.not_checked else []
+        words += [f"{self.forked} of {total} shows two histories of one log"] if self.forked else []
         words += [f"{self.passed} of {total} passed"] if not words else []
         words += [quantities.count(self.findings, "problem")] if self.findings else []
         words += [quantities.count(self.warnings, "warning")] if self.warnings else []
@@ -71,7 +76,8 @@ def end_with(session: Session, tally: Tally, failing: ExitCode) -> Ending:
     """Say the sum of all checks last, and return the ending."""
     session.clear()
     code = tally.exit_code(failing)
-    word = {ExitCode.OK: "pass", ExitCode.EVIDENCE_MISSING: "not checked"}.get(code, "FAIL")
+    words = {ExitCode.OK: "pass", ExitCode.EVIDENCE_MISSING: "not checked", ExitCode.FORKED: "FORKED"}
+    word = words.get(code, "FAIL")
     output = session.output
     if not output.as_json:
         output.result("", {}, [f"{output.paint(word, word)}: {tally.line()}"])
@@ -109,9 +115,9 @@ def give_stage(session: Session, stage: Stage, about: Mapping[str, object]) -> N
 
 
 def worst(*outcomes: Outcome) -> str:
-    """Return the outcome that decides: fail before not checked before pass."""
+    """Return the outcome that decides: fail before forked before not checked before pass."""
     values = {outcome.value for outcome in outcomes}
-    return next(word for word in ("fail", "not checked", "pass") if word in values)
+    return next(word for word in ("fail", "forked", "not checked", "pass") if word in values)
 
 
 def give_version(session: Session) -> Ending:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from heritage_cli import text
 from heritage_cli.library import Library
 from heritage_cli.meter import Meter, fitting_display
 from heritage_cli.output import Output
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     import typer
 
+    from heritage_ledger.errors import Finding
     from heritage_ledger.ledger import Ledger
     from heritage_ledger.progress import Progress
 
@@ -45,6 +47,8 @@ class Session:
     kept: str | None = None
     """What is already done and stays, told when the run is cut off after it."""
     meter: Meter | None = None
+    warned: list[Finding] = field(default_factory=list)
+    """What was told before a signature, and need not be told again with the results."""
 
     @cached_property
     def output(self) -> Output:
@@ -59,7 +63,7 @@ class Session:
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Ledger]:
         """Open the home for the length of a block."""
-        with self.library.open(self.root, passphrase=self.passphrase.read) as ledger:
+        with self.library.open(self.root, passphrase=self.passphrase.read, warn=self.warn) as ledger:
             yield ledger
 
     @contextlib.contextmanager
@@ -70,6 +74,14 @@ class Session:
             return
         with Meter(fitting_display()) as self.meter:
             yield self.meter
+
+    def warn(self, finding: Finding) -> None:
+        """Tell at once what should be known before a signature."""
+        self.clear()
+        self.warned.append(finding)
+        if self.output.as_json:
+            self.output.line("finding", finding)
+        self.output.complain(text.finding_lines(finding, self.output))
 
     def clear(self) -> None:
         """Take the progress off the terminal, so that results can be printed."""

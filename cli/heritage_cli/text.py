@@ -124,7 +124,7 @@ def stage_lines(stage: Stage, output: Output) -> Iterator[str]:
 
 def said(outcome: str) -> str:
     """Return an outcome as people see it: a failure must not look like the rest."""
-    return outcome.upper() if outcome == "fail" else outcome
+    return outcome.upper() if outcome in {"fail", "forked"} else outcome
 
 
 def asset_lines(asset: AssetSummary, output: Output) -> Iterator[str]:

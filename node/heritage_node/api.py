@@ -124,8 +124,7 @@ async def event(request: web.Request) -> web.Response:
         row = service.ledger.index.event(name)
         if row is None:
             raise EvidenceMissing("not-found", "no such event", path=which[:100])
-        size = service.ledger.log_size()
-        return service.ledger.log.read_entry(row.log_index, size)
+        return service.ledger.evidence().read_entry(row.log_index)
 
     return web.Response(body=await service.run(read), content_type="application/ld+json")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -92,9 +93,9 @@ async def readyz(request: web.Request) -> web.Response:
     return web.json_response({"status": "ready"})
 
 
-def _look(service: Service) -> int:
+def _look(service: Service) -> None:
     service.federation.state.heads()
-    return service.ledger.log_size()
+    service.ledger.checkpoint()
 
 
 @routes.get("/metrics")
@@ -106,7 +107,8 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 def _gauge(service: Service, counts: Metrics) -> None:
-    counts.log_size.set(service.ledger.log_size())
+    size = service.ledger.log_size()
+    counts.log_size.set(math.nan if size is None else size)
     counts.witnessed.set(service.federation.standing().size)
     for status in service.federation.status():
         counts.mirrored.labels(status.peer.origin).set(status.size)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from heritage_ledger.errors import Finding
+
 
 STOP_SECONDS: Final = 10.0
 """How long a stop waits for answers under way."""
@@ -107,7 +109,14 @@ async def run(
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     connections = limits.Connections()
-    with Ledger.open(home, passphrase=passphrase) as ledger, Service.of(ledger, passphrase) as service:
+
+    def warn(finding: Finding) -> None:
+        told(f"{finding.code}: {finding.message}; expected {finding.expected}, found {finding.found}")
+
+    with (
+        Ledger.open(home, passphrase=passphrase, warn=warn) as ledger,
+        Service.of(ledger, passphrase) as service,
+    ):
         settings = ledger.settings.node
         app = make_app(service, connections)
         async with serving(app, connections, settings.host, settings.port) as (host, port):

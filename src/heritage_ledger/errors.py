@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     EVIDENCE_INVALID = 4
     EVIDENCE_MISSING = 5
     TEMPORARY = 6
+    FORKED = 7
     NO_HOME = 10
     LOCKED = 11
     KEY = 12

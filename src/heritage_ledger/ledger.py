@@ -25,24 +25,22 @@ from heritage_ledger.deposit.genesis import begin_log, software
 from heritage_ledger.deposit.ingest import Request, ingest, read_metadata
 from heritage_ledger.deposit.naming import check_asset, check_title, new_asset, parse_agent
 from heritage_ledger.deposit.stores import move_databases, open_index, open_state, rebuild_index
-from heritage_ledger.errors import EvidenceMissing, HeritageError
 from heritage_ledger.federation.backup import backup
 from heritage_ledger.federation.federation import Federation
 from heritage_ledger.federation.recover import recover
 from heritage_ledger.federation.restore import unpack
 from heritage_ledger.fixity.doctor import examine
-from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
-from heritage_ledger.fixity.home import log_verifiers, verify_home
+from heritage_ledger.fixity.evidence import LogEvidence, open_evidence
+from heritage_ledger.fixity.home import log_verifiers, verify_home, verify_log
 from heritage_ledger.fixity.packages import Recorded, verify_package
-from heritage_ledger.fixity.verdict import Verdict, judge
 from heritage_ledger.home.keyring import open_keys
 from heritage_ledger.home.layout import Home, open_home
 from heritage_ledger.home.settings import DEFAULT_CLASS, Settings, check_database, read_settings
 from heritage_ledger.index.resolve import event_of, package_of
-from heritage_ledger.index.rows import PackageRow
+from heritage_ledger.index.selection import package_names, select
+from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
 from heritage_ledger.log.files import LogFiles
-from heritage_ledger.log.verify import check_log
 from heritage_ledger.progress import SILENT
 from heritage_ledger.provenance.prove import prove
 from heritage_ledger.provenance.reader import Reader
@@ -58,8 +56,7 @@ if TYPE_CHECKING:
     from heritage_ledger.events.agents import Agent
     from heritage_ledger.federation.backup import BackedUp
     from heritage_ledger.federation.recover import Recovered
-    from heritage_ledger.fixity.verdict import Stage
-    from heritage_ledger.index.rows import PackageRow
+    from heritage_ledger.fixity.verdict import Stage, Verdict
     from heritage_ledger.index.store import Index
     from heritage_ledger.progress import Progress
     from heritage_ledger.provenance.trace import EventSummary, Trace
@@ -70,12 +67,17 @@ class Ledger:
     """One home, opened. A context, or to be closed. For one thread at a time."""
 
     def __init__(
-        self, home: Home, settings: Settings, passphrase: Callable[[], bytes] | bytes | None
+        self,
+        home: Home,
+        settings: Settings,
+        passphrase: Callable[[], bytes] | bytes | None,
+        warn: Callable[[Finding], None] = lambda _: None,
     ) -> None:
         """Use `init` or `open`."""
         self.home = home
         self.settings = settings
         self._passphrase = passphrase
+        self._warn = warn
         self._held = contextlib.ExitStack()
 
     @classmethod
@@ -106,15 +108,23 @@ class Ledger:
         return cls(place, settings, passphrase)
 
     @classmethod
-    def open(cls, home: Path, *, passphrase: Callable[[], bytes] | bytes | None = None) -> Self:
+    def open(
+        cls,
+        home: Path,
+        *,
+        passphrase: Callable[[], bytes] | bytes | None = None,
+        warn: Callable[[Finding], None] = lambda _: None,
+    ) -> Self:
         """Open the home in the folder `home`.
+
+        `warn` is told, before a signature, what should be known of it: a clock that contradicts the log.
 
         Raises:
             NoHome: there is none.
             UsageError: its settings cannot be used.
         """
         place = open_home(Path(home))
-        return cls(place, read_settings(place.settings), passphrase)
+        return cls(place, read_settings(place.settings), passphrase, warn)
 
     def __enter__(self) -> Self:
         return self
@@ -183,15 +193,16 @@ class Ledger:
         guard.begin()
         keys = open_keys(self.home, self._passphrase)
         state = self._held.enter_context(open_state(self.home, self.settings))
-        books = Books(self.home, self.settings, state, self.index, keys, software(), self.kubo, guard)
+        books = Books(
+            self.home, self.settings, state, self.index, keys, software(), self.kubo, guard, self._warn
+        )
         self._held.callback(books.close)
         books.finish_left()
         return books
 
     def evidence(self) -> LogEvidence:
         """The published log with its checkpoint and keys, read anew."""
-        log = self.log
-        return open_log(log, self.origin, log_verifiers(self.home, self.origin, log))
+        return open_evidence(self.home, self.origin, log_verifiers(self.home, self.origin, self.log))
 
     # taking in
 
@@ -309,19 +320,17 @@ class Ledger:
     ) -> Iterator[Verdict]:
         """Check packages, all or those of `assets`, and yield a verdict for each; nothing is written.
 
-        With `deep` everything in the home is checked from its stored bytes, without believing the index; the
-        last verdict is that of the home itself.
+        A package's CID names it too. With `deep` everything in the home is checked from its stored bytes,
+        without believing the index; the last verdict is that of the home itself.
 
         Raises:
-            EvidenceMissing: there is no such asset.
+            EvidenceMissing: a name matches nothing (`not-found`); then nothing is checked.
         """
         if deep:
-            for verdict in verify_home(self.home, self.settings, progress, kubo=self.kubo):
-                if not assets or verdict.asset is None or verdict.asset in assets:
-                    yield verdict
+            yield from verify_home(self.home, self.settings, progress, kubo=self.kubo, names=assets)
             return
+        rows = select(self.index.packages(), assets, package_names)
         evidence = self.evidence()
-        rows = [row for asset in assets or (None,) for row in self._recorded(asset)]
         progress.begin("verify", files=sum(row.files for row in rows), size=sum(row.bytes for row in rows))
         for row in rows:
             recorded = Recorded(
@@ -333,32 +342,9 @@ class Ledger:
             )
             yield verify_package(self.home, evidence, recorded, progress, kubo=self.kubo)
 
-    def _recorded(self, asset: str | None) -> list[PackageRow]:
-        rows = list(self.index.packages(asset))
-        if asset is not None and not rows:
-            raise EvidenceMissing(
-                "not-found", "no asset of this name", path=asset, advice="run `heritage list` for the assets"
-            )
-        return rows
-
     def verify_log(self, *, progress: Progress = SILENT) -> Verdict:
-        """Check every entry, tile and signature of the log, from its files alone."""
-        log = self.log
-        verifiers = log_verifiers(self.home, self.origin, log)
-        progress.begin("verify the log")
-
-        evidence = open_log(log, self.origin, verifiers)
-
-        def each_entry(index: int, entry: bytes) -> Iterator[Finding]:
-            progress.advance(files=1)
-            try:
-                open_recorded(evidence, index, entry)
-            except HeritageError as error:
-                yield error.finding
-
-        findings = list(check_log(log, self.origin, verifiers, each_entry=each_entry))
-        findings += evidence.history_findings
-        return Verdict(f"log {self.origin}", (judge("log", findings, detail=f"{self.log_size()} entries"),))
+        """Check every entry, tile and signature of the log, and that the head in the state fits."""
+        return verify_log(self.home, self.settings, progress)
 
     def doctor(self) -> tuple[Stage, ...]:
         """Look at what surrounds the ledger: settings, disk, permissions, databases, leftovers."""
@@ -429,8 +415,15 @@ class Ledger:
         return self.reader.package(row)
 
     def checkpoint(self) -> bytes:
-        """The published checkpoint: the signed size and root of the log."""
-        return self.log.read_checkpoint()
+        """The published checkpoint: the signed size and root of the log.
+
+        Raises:
+            EvidenceMissing: none is published.
+            EvidenceInvalid: it is not signed by every key of the log.
+        """
+        data = self.log.read_checkpoint()
+        open_checkpoint(data, log_verifiers(self.home, self.origin, self.log), self.origin)
+        return data
 
     def log_keys(self) -> tuple[LogKey, ...]:
         """The log's public keys, to hand out to whoever is to check proofs."""
@@ -440,10 +433,10 @@ class Ledger:
             for verifier in log_verifiers(self.home, self.origin, log)
         )
 
-    def log_size(self) -> int:
-        """How many entries the published checkpoint covers; 1 where it cannot be trusted."""
+    def log_size(self) -> int | None:
+        """How many entries the published checkpoint covers; None where it cannot be trusted."""
         checkpoint = self.evidence().checkpoint
-        return 1 if checkpoint is None else checkpoint.size
+        return None if checkpoint is None else checkpoint.size
 
     def rebuild_index(self, *, progress: Progress = SILENT) -> Rebuilt:
         """Make the index again from bags and log; a damaged one is thrown away first.

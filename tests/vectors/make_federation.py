@@ -332,8 +332,8 @@ def main() -> None:
     document = {
         "spec": "federation/v1",
         "about": "`policy` with the names in `cosigned` is met or not; `fork` is judged with `log_key`"
-        " and `more_keys`. `request` goes to a witness that knows these and has cosigned what is in `before`; `status` is"
-        " that of C2SP tlog-witness, `size` what a 409 says. An `error` is the code of the refusal.",
+        " and `more_keys`. `request` goes to a witness that knows these and has cosigned what is in `before`;"
+        " `status` is that of C2SP tlog-witness, `size` what a 409 says. An `error` is the refusal's code.",
         "cases": cases,
     }
     OUT.write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")

@@ -8,7 +8,7 @@ from heritage_cli import quantities, text
 from heritage_cli.group import command
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, Session, session_of
-from heritage_ledger.errors import ExitCode
+from heritage_ledger.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from heritage_ledger.federation.replicas import PackageHolders
@@ -31,11 +31,18 @@ def copies(
     output = session.output
     few = packages = 0
     with session.ledger() as ledger, session.progress() as progress:
+        is_target = ledger.settings.content.replication is not None
         if any(True for _ in ledger.federation.peers):
+            if no_read and not is_target:
+                raise UsageError(
+                    "usage-error",
+                    "--no-read is about the target in heritage.toml, and none is named there",
+                    advice="what peers hold is said by their logs, and never read by this command",
+                )
             for held in ledger.federation.copies(ledger.index, asset):
                 few += _give_holders(session, held)
                 packages += 1
-            if ledger.settings.content.replication is None:
+            if not is_target:
                 return _copies_end(session, packages, few)
         for found in ledger.copies.look(asset, read=not no_read, progress=progress):
             session.clear()

@@ -114,7 +114,8 @@ def _from_backup(session: Session, source: Path) -> Ending:
         else:
             size, basis = done.size, done.basis
         session.clear()
-        said = [f"the home is back: {quantities.entries(size)} of {ledger.origin}"]
+        entries = "a log that cannot be read" if size is None else quantities.entries(size)
+        said = [f"the home is back: {entries} of {ledger.origin}"]
         said += (
             [] if basis else ["nothing can be signed yet: heritage log recover, when the witnesses answer"]
         )

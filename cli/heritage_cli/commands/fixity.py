@@ -24,7 +24,8 @@ app = typer.Typer()
 def verify(
     context: typer.Context,
     assets: Annotated[
-        list[str] | None, typer.Argument(metavar="[ASSET]...", help="Only these; else everything.")
+        list[str] | None,
+        typer.Argument(metavar="[ASSET|CID]...", help="Only these assets or packages; else everything."),
     ] = None,
     *,
     deep: Annotated[

@@ -19,18 +19,23 @@ app.add_typer(log, name="log", help="The log: its keys, and whether it holds tog
 
 @command(app, "checkpoint", "heritage checkpoint > checkpoint-2026-11.txt")
 def checkpoint(context: typer.Context) -> Ending:
-    """Print the log's checkpoint: its signed size and root, to be kept by others."""
+    """Print the log's checkpoint: its signed size and root, to be kept by others.
+
+    Ends with 4 where it is not signed by every key of the log.
+    """
+    from heritage_ledger.log.checkpoint import read_unverified  # noqa: PLC0415 - the library is slow to import
+
     session = session_of(context)
     with session.ledger() as ledger:
         note = ledger.checkpoint()
-    size = int(note.split(b"\n")[1])
+        size = read_unverified(note).size  # the ledger has checked it
     session.output.result("checkpoint", {"checkpoint": note, "size": size}, note.decode().splitlines())
     return Ending(fields={"size": size})
 
 
 @command(log, "key", "heritage log key > museum.vkey")
 def key(context: typer.Context) -> Ending:
-    """Print the log's verifier keys, to hand out: one a line; either suffices to check a proof."""
+    """Print the log's verifier keys, to hand out: one a line, of each kind; all of them check a proof."""
     session = session_of(context)
     with session.ledger() as ledger:
         keys = ledger.log_keys()
@@ -41,7 +46,7 @@ def key(context: typer.Context) -> Ending:
 
 @command(log, "verify", "heritage log verify")
 def verify(context: typer.Context) -> Ending:
-    """Check the whole log: every entry, tile and signature, and that the head fits."""
+    """Check the whole log: every entry, tile and signature, and that the head in the state fits."""
     session = session_of(context)
     with session.ledger() as ledger, session.progress() as progress:
         verdict = ledger.verify_log(progress=progress)

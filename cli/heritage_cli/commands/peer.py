@@ -96,17 +96,19 @@ def status(
     with session.ledger() as ledger:
         federation = ledger.federation
         standing = federation.standing()
+        wrong = ledger.evidence().checkpoint_findings
         size = ledger.log_size()
-        said = f"{standing.size} of {size}" if standing.required else "no witness is asked for"
-        rows = [("own log", quantities.entries(size)), ("witnessed", said)]
+        entries = "how many entries it has is not known" if size is None else quantities.entries(size)
+        said = f"{standing.size} of {size or '?'}" if standing.required else "no witness is asked for"
+        rows = [("own log", entries), ("witnessed", said)]
         rows += [("cosigned by", name) for name in standing.cosigned]
         session.output.result("standing", jsonable(standing) | {"entries": size}, text.facts(rows))
-        for finding in federation.lint():
+        for finding in (*wrong, *federation.lint()):
             session.output.result("finding", finding, text.finding_lines(finding, session.output))
-    return _show(session, which)
+    return _show(session, which, problems=len(wrong))
 
 
-def _show(session: Session, which: str | None) -> Ending:
+def _show(session: Session, which: str | None, *, problems: int = 0) -> Ending:
     forked = count = 0
     with session.ledger() as ledger:
         wanted = None if which is None else ledger.federation.peers.get(which)
@@ -124,7 +126,7 @@ def _show(session: Session, which: str | None) -> Ending:
             lines = [f"{found.peer.origin}  {found.peer.institution}"]
             session.output.result("peer", found, [*lines, *(f"  {line}" for line in text.facts(rows))])
     session.output.talk(quantities.count(count, "peer"))
-    code = ExitCode.PROBLEMS if forked else ExitCode.OK
+    code = ExitCode.PROBLEMS if forked or problems else ExitCode.OK
     return Ending(code, {"peers": count, "forked": forked})
 
 

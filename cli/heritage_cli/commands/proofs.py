@@ -9,7 +9,7 @@ from heritage_cli import proofs, text
 from heritage_cli.group import command
 from heritage_cli.results import give_verdicts
 from heritage_cli.session import Ending, session_of
-from heritage_ledger.errors import ExitCode
+from heritage_ledger.errors import ExitCode, UsageError
 
 app = typer.Typer()
 
@@ -38,9 +38,10 @@ def prove(
     """Write a proof: all the evidence for one event, in one file that is checked offline."""
     session = session_of(context)
     output = session.output
+    if force and str(target) == "-":
+        raise UsageError("usage-error", "--force replaces a file, and stdout is none")
     with session.ledger() as ledger:
         data = ledger.prove(what, form="tlog-proof" if tlog_proof else "heritage")
-        vkey = ledger.log_keys()[0].vkey
     if str(target) == "-":
         proofs.give(output, data)
     else:
@@ -48,15 +49,16 @@ def prove(
         facts = {"path": target, "size": len(data)}
         output.result("proof", facts, text.facts([("proof", target), ("size", f"{len(data)} bytes")]))
         if not tlog_proof:
-            output.talk(f"next: heritage check {text.quoted(str(target))} --log-key {vkey}")
+            output.talk("next: heritage log key > museum.vkey, for whoever is to check the proof; then")
+            output.talk(f"      heritage check {text.quoted(str(target))} --log-key @museum.vkey")
     return Ending(fields={"path": str(target), "size": len(data)})
 
 
 @command(
     app,
     "check",
-    "heritage check 1887.12.proof --log-key museum.example/ledger/1+6d1c54cf+AQ9l…",
-    "heritage check 1887.12.proof --log-key @museum.vkey --bag 1887.12/",
+    "heritage check 1887.12.proof --log-key @museum.vkey",
+    "heritage check 1887.12.proof --log-key @museum.vkey --bag 1887.12/ --policy museum.policy",
 )
 def check(
     context: typer.Context,
@@ -77,13 +79,14 @@ def check(
         typer.Option(metavar="FILE", help="A C2SP tlog-policy: so many witnesses must have cosigned."),
     ] = None,
 ) -> Ending:
-    """Check a proof, offline: no home, no network, only the file and a public key.
+    """Check a proof, offline: no home, no network, only the file and the log's public keys.
 
-    A fork proof is checked in the same way: it passes if the log has signed two histories.
-
-    Ends with 4 if the evidence is invalid, with 5 if it does not suffice.
+    Ends with 4 if the evidence is invalid, with 5 if it does not suffice. A fork proof that holds ends with
+    7: its log has signed two histories. It says nothing of bags and witnesses, and is refused beside them.
     """
     session = session_of(context)
+    if sum(str(name) in {"-", "@-"} for name in (file, policy, *log_key)) > 1:
+        raise UsageError("usage-error", "stdin is one file: FILE, --policy or --log-key")
     data = proofs.read(file)
     keys = proofs.read_keys(log_key)
     rule = None if policy is None else proofs.read(policy)

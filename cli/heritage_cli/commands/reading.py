@@ -90,7 +90,9 @@ def show(
         more = {"standing": standing.says(index)}
     lines += text.facts((name.replace("_", " "), value) for name, value in more.items())
     session.output.result(shown.kind, jsonable(shown) | more, lines)
-    return Ending(fields={"kind": shown.kind, **more})
+    for finding in shown.findings:
+        session.output.result("finding", finding, text.finding_lines(finding, session.output))
+    return Ending(fields={"kind": shown.kind, "warnings": len(shown.findings), **more})
 
 
 @command(app, "events", "heritage events", "heritage events https://museum.example/object/1887.12")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from heritage_ledger.deposit.release import release
 from heritage_ledger.deposit.staging import Claim, finish_left, is_left, settle_left
-from heritage_ledger.errors import OperationFailed, TemporaryFailure
+from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure
 from heritage_ledger.events.agents import Agent, AgentKind, institution_id
+from heritage_ledger.events.chronology import check_clock
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.home import lock
 from heritage_ledger.home.marks import keep_unsure, read_unsure
@@ -21,15 +22,18 @@ from heritage_ledger.log.cosignature import (
     Ed25519CosignatureSigner,
     Ed25519NoteSigner,
     MLDSA44CosignatureSigner,
+    claimed_times,
 )
 from heritage_ledger.log.files import LogFiles
+from heritage_ledger.log.note import parse_note
 from heritage_ledger.log.witness import witness_name
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from heritage_ledger.content.kubo import KuboEngine
+    from heritage_ledger.errors import Finding
     from heritage_ledger.home.keyring import Keyring, NodeKeyring
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.settings import Settings
@@ -74,6 +78,10 @@ def witness_signers(
     )
 
 
+def _ignore(_: Finding) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Books:
     """Everything that a deposit writes to."""
@@ -86,8 +94,11 @@ class Books:
     software: Agent
     kubo: KuboEngine | None
     guard: Guard
+    warn: Callable[[Finding], None] = _ignore
+    """Told, before a signature, what should be known of it; each code once."""
     appender: Appender = field(init=False)
     log: LogFiles = field(init=False)
+    _warned: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         """Open the log for appending."""
@@ -112,6 +123,33 @@ class Books:
     def time(self) -> int:
         """The time in POSIX seconds, as checkpoint signatures write it."""
         return int(datetime.now(UTC).timestamp())
+
+    def check_clock(self) -> tuple[Finding, ...]:
+        """Return, and tell, a warning where the clock contradicts the log and its witnesses.
+
+        The caller holds the append lock, and is about to sign. Nothing is refused: a deposit that waits for a
+        clock may never be made.
+        """
+        findings = check_clock(datetime.now(UTC), self._known_times())
+        for finding in findings:
+            if finding.code not in self._warned:
+                self._warned.add(finding.code)
+                self.warn(finding)
+        return findings
+
+    def _known_times(self) -> Iterator[tuple[str, str | int]]:
+        """What the last entry, the head's checkpoint and the last witnessed one say of the time."""
+        size = self.size()
+        last = self.index.event(size - 1) if size else None
+        if last is not None:
+            yield f"entry {last.log_index}", last.created
+        head = self.state.head(self.settings.origin)
+        notes = [] if head is None else [head.checkpoint]
+        with contextlib.suppress(OSError):
+            notes.append(self.home.witnessed.read_bytes())
+        for note in notes:
+            with contextlib.suppress(EvidenceInvalid):  # who judges the log says so
+                yield from claimed_times(parse_note(note).signatures)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

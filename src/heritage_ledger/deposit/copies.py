@@ -18,7 +18,7 @@ from heritage_ledger.deposit.engines import open_kubo
 from heritage_ledger.errors import Finding, HeritageError, Severity, UsageError
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.home.settings import read_secret
-from heritage_ledger.index.resolve import package_of
+from heritage_ledger.index.selection import package_names, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,11 +95,8 @@ class Copies:
             )
         return target
 
-    def _rows(self, asset: str | None) -> Iterator[PackageRow]:
-        if asset is not None and self._index.asset(asset) is None:
-            yield package_of(self._index, asset)  # a package's CID
-        else:
-            yield from self._index.packages(asset)
+    def _rows(self, asset: str | None) -> list[PackageRow]:
+        return select(self._index.packages(), () if asset is None else (asset,), package_names)
 
     def ask(self, asset: str | None = None, *, progress: Progress) -> int:
         """Ask for the copies of an asset's packages (or those of a CID, or all); return of how many packages.
@@ -111,7 +108,7 @@ class Copies:
             EvidenceMissing: there is no such package.
             TemporaryFailure, KeyProblem: the target does not answer.
         """
-        rows = list(self._rows(asset))
+        rows = self._rows(asset)
         progress.begin("ask for copies", files=len(rows))
         with _replicator(self._home, self._settings, self._target()) as replicator:
             for row in rows:
@@ -129,10 +126,11 @@ class Copies:
             EvidenceMissing: there is no such package.
             TemporaryFailure, KeyProblem: the target does not answer.
         """
+        rows = self._rows(asset)
         target = self._target()
         with contextlib.ExitStack() as held:
             replicator = held.enter_context(_replicator(self._home, self._settings, target))
-            for row in self._rows(asset):
+            for row in rows:
                 progress.begin(f"read the copies of {row.asset} version {row.version}")
                 found = replicator.copies(row.package_cid)
                 copies = tuple(self._checked(copy, row.package_cid, read=read) for copy in found)

@@ -121,6 +121,7 @@ def _record(
     progress.begin("record")
     with books.exclusive():
         books.settle()
+        warnings = books.check_clock()
         version = books.next_version(deposit.asset)
         entry, event_id = _event(books, deposit, version)
         size = books.size()
@@ -140,7 +141,8 @@ def _record(
         else:
             hold.confirm(version)
             books.noted()
-    return _receipt(deposit, version, event_id, target, appended)
+    receipt = _receipt(deposit, version, event_id, target, appended)
+    return replace(receipt, findings=receipt.findings + warnings)
 
 
 def _is_written(books: Books, hold: Hold, index: int, entry: bytes) -> bool:

@@ -39,7 +39,6 @@ def record_statement(books: Books, body: Mapping[str, Any]) -> Appended:
         HomeLocked, DiskProblem, TemporaryFailure, OperationFailed, EvidenceInvalid: it is not, or as
             `Appender.append` says; the next command settles what was left.
     """
-    entry = sign_event(body, books.keys.event, created=books.now())
 
     def index(appended: Appended) -> None:
         with books.index.begin() as writer:
@@ -47,6 +46,8 @@ def record_statement(books: Books, body: Mapping[str, Any]) -> Appended:
 
     with books.exclusive():
         books.settle()
+        books.check_clock()
+        entry = sign_event(body, books.keys.event, created=books.now())
         appended = books.appender.append([entry], time=books.time(), before_publish=index)
         books.noted()
         return appended

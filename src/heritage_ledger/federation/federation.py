@@ -41,6 +41,7 @@ from heritage_ledger.federation.witnessing import ASKED_AT_ONCE, Witnesses, stan
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.release import is_released
+from heritage_ledger.index.selection import package_names, select
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.fork import MAX_FORK_SIZE, parse_fork
@@ -375,10 +376,8 @@ class Federation:
         Raises:
             EvidenceMissing: there is no such asset or package (`not-found`).
         """
+        rows = select(index.packages(), () if what is None else (what,), package_names)
         known = holders(self.home, self.peers, self.settings.origin)
-        rows = [row for row in index.packages() if what in {None, row.asset, format_cid(row.package_cid)}]
-        if what is not None and not rows:
-            raise EvidenceMissing("not-found", "no asset or package of this name", path=what)
         for row in rows:
             cid = format_cid(row.package_cid)
             wanted = self.settings.node.copies
@@ -395,9 +394,8 @@ class Federation:
         """
         with self._signing:
             books = self._books()
-        rows = list(self._packages(books.index, what))
-        if what is not None and not rows:
-            raise EvidenceMissing("not-found", "no asset or package of this name", path=what)
+        names = () if what is None else (what,)
+        rows = select(self._packages(books.index), names, lambda pair: package_names(pair[1]))
         with Holdings(self.home, books.index, self.peers, self._kubo()) as holdings:
             for origin, row in rows:
                 done = []
@@ -440,7 +438,7 @@ class Federation:
             return []
         held = [
             row.package_cid
-            for origin, row in self._packages(index, None)
+            for origin, row in self._packages(index)
             if origin == self.settings.origin or (self.home.root / row.folder).is_dir()
         ]
         return list(due(self.home, dict.fromkeys(held), every, time.time()))
@@ -463,15 +461,12 @@ class Federation:
         note_check(self.home, cid, every, time.time(), is_whole=is_whole)
         return done
 
-    def _packages(self, own: Index, what: str | None) -> Iterator[tuple[str, PackageRow]]:
-        def named(row: PackageRow) -> bool:
-            return what is None or what in {row.asset, format_cid(row.package_cid)}
-
-        yield from ((self.settings.origin, row) for row in own.packages() if named(row))
+    def _packages(self, own: Index) -> Iterator[tuple[str, PackageRow]]:
+        yield from ((self.settings.origin, row) for row in own.packages())
         for peer in self.peers:
             if self.home.mirror_of(peer.origin).index.exists():
                 with open_mirror_index(self.home, peer) as index:
-                    yield from ((peer.origin, row) for row in list(index.packages()) if named(row))
+                    yield from ((peer.origin, row) for row in list(index.packages()))
 
     def _thank(self, repaired: Repaired) -> None:
         """Tell the helpers what their blocks were for, so that they record it too."""

@@ -211,8 +211,8 @@ class Guard:
         if head is None:
             return None
         verifiers = tuple(self._verifiers())
-        every = (*verifiers, *self._peers().policy().verifiers)
-        checkpoint, note = open_checkpoint(head.checkpoint, every, self.origin)
+        witnesses = self._peers().policy().verifiers
+        checkpoint, note = open_checkpoint(head.checkpoint, verifiers, self.origin, witnesses=witnesses)
         return OwnLog(self.origin, LogFiles(self.home.log), verifiers, checkpoint, note)
 
     def _ask(self, policy: Policy) -> Asking | None:
@@ -230,7 +230,7 @@ class Guard:
         """By URL, how much of this log the home's own files show that each witness cosigned."""
         seen = [(own.checkpoint.size, policy.cosigned(own.note))]
         with contextlib.suppress(HeritageError):
-            found = read_witnessed(self.home, (*own.verifiers, *policy.verifiers), self.origin)
+            found = read_witnessed(self.home, own.verifiers, policy, self.origin)
             if found is not None:
                 seen.append((found[0].size, policy.cosigned(found[1])))
         known: dict[str, int] = {}

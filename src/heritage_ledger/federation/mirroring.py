@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from heritage_ledger.errors import EvidenceMissing, Finding, HeritageError, OperationFailed
 from heritage_ledger.federation.forks import is_frozen, keep_fork, stored_forks
 from heritage_ledger.federation.peers import peer_fetch
-from heritage_ledger.fixity.evidence import LogEvidence, open_log, open_recorded
+from heritage_ledger.fixity.evidence import LogEvidence, open_evidence, open_recorded
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import writing
 from heritage_ledger.index.absorb import absorb
@@ -160,7 +160,7 @@ def mirror_evidence(home: Home, peer: Peer) -> LogEvidence:
 
 def evidence_in(place: MirrorHome, peer: Peer) -> LogEvidence:
     """The same of a mirror, or of the other history of a log that signed two."""
-    return open_log(LogFiles(place.log), peer.origin, peer.verifiers)
+    return open_evidence(place, peer.origin, peer.verifiers)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import Finding, HeritageError, Severity
-from heritage_ledger.fixity.evidence import checkpoint_stage, open_log
+from heritage_ledger.fixity.evidence import checkpoint_stage, open_evidence
 from heritage_ledger.fixity.heads import examine_heads
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.fixity.verdict import Stage, judge
@@ -165,7 +165,7 @@ def _server(home: Home, settings: Settings) -> Stage:
 def _log(home: Home, settings: Settings) -> Stage:
     log = LogFiles(home.log)
     try:
-        evidence = open_log(log, settings.origin, log_verifiers(home, settings.origin, log))
+        evidence = open_evidence(home, settings.origin, log_verifiers(home, settings.origin, log))
     except HeritageError as error:
         return judge("log", [error.finding])
     stage = checkpoint_stage(evidence)

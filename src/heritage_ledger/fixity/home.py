@@ -13,8 +13,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heritage_ledger.errors import Finding, HeritageError, KeyProblem, TemporaryFailure
-from heritage_ledger.fixity.evidence import LogEvidence, open_history, open_log, open_recorded
+from heritage_ledger.errors import EvidenceMissing, Finding, HeritageError, KeyProblem, TemporaryFailure
+from heritage_ledger.fixity.evidence import EntryReader, LogEvidence, open_evidence, open_history
 from heritage_ledger.fixity.packages import Recorded, verify_package
 from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_checked
 from heritage_ledger.home.keyring import CURRENT, NEXT, read_header, read_public_keys
@@ -24,6 +24,7 @@ from heritage_ledger.home.state import StateStore
 from heritage_ledger.identity.didkey import format_multikey
 from heritage_ledger.identity.history import key_digest
 from heritage_ledger.index.absorb import add_content, add_event, count_tag_files
+from heritage_ledger.index.selection import select
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.cosignature import (
     Ed25519CosignatureVerifier,
@@ -70,17 +71,33 @@ def log_verifiers(home: Home, origin: str, log: LogFiles) -> tuple[NoteVerifier,
 
 
 def verify_home(
-    home: Home, settings: Settings, progress: Progress, *, kubo: KuboEngine | None = None
+    home: Home,
+    settings: Settings,
+    progress: Progress,
+    *,
+    kubo: KuboEngine | None = None,
+    names: Sequence[str] = (),
 ) -> Iterator[Verdict]:
     """Check everything in the home from the stored bytes; yield the home's verdict last.
 
-    With `kubo` every block that it holds is read too.
+    With `kubo` every block that it holds is read too. With `names` (assets, package CIDs) the other packages
+    are not read, and their rows in the index not compared.
 
     Packages come in the order of the log, then the home itself with the stages `keys`, `log`, `state` and
     `index`.
+
+    Raises:
+        EvidenceMissing: a name matches nothing in the log (`not-found`); what is wrong with the log itself
+            is told with it.
     """
     with tempfile.TemporaryDirectory(prefix="heritage-verify-") as folder:
-        yield from _Inspection(home, settings, Path(folder), progress, kubo).verdicts()
+        yield from _Inspection(home, settings, Path(folder), progress, kubo).verdicts(names)
+
+
+def verify_log(home: Home, settings: Settings, progress: Progress) -> Verdict:
+    """Check the log of a home from its files, and against the head in its state; nothing is written."""
+    with tempfile.TemporaryDirectory(prefix="heritage-verify-") as folder:
+        return _Inspection(home, settings, Path(folder), progress, None).log_verdict()
 
 
 class _Inspection:
@@ -100,16 +117,24 @@ class _Inspection:
         self.pending: list[tuple[int, Event]] = []
         self.is_in_order = True
         self.damaged: set[int] = set()
+        self.unread: set[int] = set()
 
-    def verdicts(self) -> Iterator[Verdict]:
+    def log_verdict(self) -> Verdict:
+        """Check log and state alone."""
+        verifiers = log_verifiers(self.home, self.origin, self.log)
+        evidence = open_evidence(self.home, self.origin, verifiers)
+        state, head = self._state()
+        return Verdict(f"log {self.origin}", (self._log(evidence, verifiers, head, None), state))
+
+    def verdicts(self, names: Sequence[str]) -> Iterator[Verdict]:
         """Check keys and state, then log, packages and index."""
         verifiers = log_verifiers(self.home, self.origin, self.log)
-        evidence = open_log(self.log, self.origin, verifiers)
+        evidence = open_evidence(self.home, self.origin, verifiers)
         state, head = self._state()
         expected = Index.open(self.scratch / "expected.db", origin=self.origin)
         with expected:
             log = self._log(evidence, verifiers, head, expected)
-            for recorded in self.recorded:
+            for recorded in self._chosen(names, log):
                 yield self._package(evidence, recorded, expected)
             stages = (
                 self._keys(evidence),
@@ -119,6 +144,15 @@ class _Inspection:
                 self._index(expected, is_log_whole=log.outcome is Outcome.PASS),
             )
             yield Verdict(subject=f"home of {self.origin}", stages=stages)
+
+    def _chosen(self, names: Sequence[str], log: Stage) -> list[Recorded]:
+        try:
+            chosen = select(self.recorded, names, lambda one: (one.asset, one.package_cid))
+        except EvidenceMissing as error:
+            error.findings += log.findings  # a damaged log may have had it
+            raise
+        self.unread = {one.log_index for one in self.recorded} - {one.log_index for one in chosen}
+        return chosen
 
     def _package(self, evidence: LogEvidence, recorded: Recorded, expected: Index) -> Verdict:
         def keep(graph: PackageGraph) -> None:
@@ -166,25 +200,31 @@ class _Inspection:
         evidence: LogEvidence,
         verifiers: Sequence[NoteVerifier],
         head: Head | None,
-        expected: Index,
+        expected: Index | None,
     ) -> Stage:
         self.progress.begin("verify the log", files=head.size if head else None)
 
+        entries = EntryReader(evidence)
+
         def each_entry(index: int, entry: bytes) -> Iterator[Finding]:
             self.progress.advance(files=1)
-            try:
-                event = open_recorded(evidence, index, entry)
-            except HeritageError as error:
-                yield replace(error.finding, path=f"entry {index}")
-                return
-            self._note(index, event, expected)
+            event, found = entries.open(index, entry)
+            yield from found
+            if event is not None and expected is not None:
+                self._note(index, event, expected)
 
         findings = list(
             check_log(self.log, self.origin, verifiers, read_head=lambda: head, each_entry=each_entry)
         )
         findings += evidence.history_findings
-        self._flush(expected)
-        detail = f"{head.size} entries" if head else None
+        if expected is not None:
+            self._flush(expected)
+        checkpoint = evidence.checkpoint
+        size = head.size if head is not None else None if checkpoint is None else checkpoint.size
+        if size is None:
+            detail = f"{entries.count} entries read, of how many is not known"
+        else:
+            detail = f"{size} entries" if size == entries.count else f"{entries.count} of {size} entries read"
         return judge("log", findings, detail=detail)
 
     def _note(self, index: int, event: Event, expected: Index) -> None:
@@ -270,13 +310,15 @@ class _Inspection:
             return not_checked("index", str(error))
         except HeritageError as error:
             return judge("index", [self._named(error, "index.db")])
-        detail = f"{len(self.damaged)} damaged packages left out" if self.damaged else "every row compared"
+        left_out = [f"{len(self.damaged)} damaged packages"] if self.damaged else []
+        left_out += [f"{len(self.unread)} packages that were not asked for"] if self.unread else []
+        detail = f"{' and '.join(left_out)} left out" if left_out else "every row compared"
         return judge("index", findings, detail=detail)
 
     def _rows(self, index: Index) -> Iterator[tuple[str, tuple[Any, ...]]]:
         for table, row in index.dump():
             column = _PACKAGE_COLUMN.get(table)
-            if column is None or row[column] not in self.damaged:
+            if column is None or row[column] not in self.damaged | self.unread:
                 yield table, row
 
 

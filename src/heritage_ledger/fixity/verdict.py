@@ -22,6 +22,8 @@ class Outcome(Enum):
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"
     NOT_CHECKED = "not checked"
+    FORKED = "forked"
+    """The evidence holds, and shows that a log signed two histories: nothing passes beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,15 @@ class Verdict:
 
     @property
     def outcome(self) -> Outcome:
-        """Fail when any stage failed; not checked when a required one did not run; pass otherwise."""
+        """Fail when any stage failed; then forked; not checked when a required one did not run; else pass."""
         outcomes = {
             stage.outcome
             for stage in self.stages
             if stage.required or stage.outcome is not Outcome.NOT_CHECKED
         }
-        if Outcome.FAIL in outcomes:
-            return Outcome.FAIL
+        for decisive in (Outcome.FAIL, Outcome.FORKED):
+            if decisive in outcomes:
+                return decisive
         return Outcome.NOT_CHECKED if Outcome.NOT_CHECKED in outcomes or not outcomes else Outcome.PASS
 
     @property

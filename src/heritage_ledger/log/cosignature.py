@@ -23,8 +23,10 @@ from heritage_ledger.log.checkpoint import parse_checkpoint
 from heritage_ledger.log.note import VerifierKey, check_key_name, format_vkey, key_id, parse_vkey
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from heritage_ledger.identity.keys import Ed25519Signer, MLDSA44Signer
-    from heritage_ledger.log.note import NoteVerifier
+    from heritage_ledger.log.note import NoteVerifier, Signature
 
 ED25519: Final = 0x01
 COSIGNATURE_ED25519: Final = 0x04
@@ -271,6 +273,17 @@ def cosignature_time(payload: bytes) -> int:
         EvidenceInvalid: `cosignature-malformed`, `cosignature-time`.
     """
     return _split_payload(payload, len(payload) - _TIME_SIZE)[0]
+
+
+def claimed_times(signatures: Iterable[Signature]) -> Iterator[tuple[str, int]]:
+    """Yield who claims to have signed and when, for each line that has the size of a timestamped one.
+
+    Nothing is checked: this is for hints, and for nothing that anybody is to believe.
+    """
+    sizes = {_TIME_SIZE + ED25519_SIGNATURE_SIZE, _TIME_SIZE + MLDSA44_SIGNATURE_SIZE}
+    for signature in signatures:
+        if len(signature.payload) in sizes:
+            yield signature.name, int.from_bytes(signature.payload[:_TIME_SIZE], "big")
 
 
 def _split_payload(payload: bytes, signature_size: int) -> tuple[int, bytes]:

@@ -55,7 +55,7 @@ def prove(
             log.read_entry(number, checkpoint.size),
             log.prove_inclusion(number, checkpoint.size, checkpoint.root),
         )
-        for number in sorted({0, index})
+        for number in sorted({0, max(index - 1, 0), index})  # the one before it bounds its time
     )
     proof = ProofFile(data, context_bytes(), entries)
     return format_proof(proof) if form == "heritage" else tlog_proof(proof, proof.subject)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.errors import EvidenceMissing
+from heritage_ledger.fixity.evidence import time_warnings
 from heritage_ledger.home.release import is_released
 from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow
 from heritage_ledger.provenance.trace import EventSummary, Trace, summarise, trace
@@ -72,14 +73,19 @@ class Reader:
         match found:
             case AssetRow():
                 packages = tuple(map(self.package, self.index.packages(found.asset)))
-                return Shown("asset", packages, title=found.title)
+                warnings = time_warnings(self.evidence(), [one.log_index for one in packages])
+                return Shown("asset", packages, title=found.title, findings=warnings)
             case PackageRow():
-                return Shown("package", (self.package(found),))
+                warnings = time_warnings(self.evidence(), [found.log_index])
+                return Shown("package", (self.package(found),), findings=warnings)
             case EventRow():
                 evidence = self.evidence()
-                size = 1 if evidence.checkpoint is None else evidence.checkpoint.size
-                entry = evidence.log.read_entry(found.log_index, size)
-                return Shown("event", event=summarise(found), document=entry.decode())
+                return Shown(
+                    "event",
+                    event=summarise(found),
+                    document=evidence.read_entry(found.log_index).decode(),
+                    findings=time_warnings(evidence, [found.log_index]),
+                )
             case FileFound():
                 places = tuple(
                     FilePlace(

@@ -55,7 +55,10 @@ class FilePlace:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What `show` found: `kind` is `asset`, `package`, `event` or `file`, and says which fields are set."""
+    """What `show` found: `kind` is `asset`, `package`, `event` or `file`, and says which fields are set.
+
+    `findings` are warnings about the times of the events in it.
+    """
 
     kind: str
     packages: tuple[PackageSummary, ...] = ()
@@ -64,6 +67,7 @@ class Shown:
     document: str | None = None
     files: tuple[FilePlace, ...] = ()
     more: bool = False
+    findings: tuple[Finding, ...] = ()
 
     @property
     def log_index(self) -> int | None:
