@@ -44,6 +44,7 @@ def pledge(
     session = session_of(context)
     with session.ledger() as ledger:
         made = ledger.federation.pledge(which, _day(until), assets=assets or (), max_bytes=max_bytes)
+        unknown = ledger.federation.unmirrored(made.source, made.assets)
     rows = [
         ("pledged to", made.source),
         ("until", made.until),
@@ -52,6 +53,8 @@ def pledge(
         ("log entry", made.log_index),
     ]
     session.output.result("pledge", made, text.facts(rows))
+    for finding in unknown:
+        session.output.result("finding", finding, text.finding_lines(finding, session.output))
     session.output.talk("next: heritage peer sync fetches what is promised")
     return Ending(fields={"source": made.source, "until": made.until, "log_index": made.log_index})
 

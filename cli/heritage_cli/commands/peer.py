@@ -95,6 +95,8 @@ def status(
     session = session_of(context)
     with session.ledger() as ledger:
         federation = ledger.federation
+        if which is not None:
+            federation.peers.get(which)
         standing = federation.standing()
         wrong = ledger.evidence().checkpoint_findings
         size = ledger.log_size()

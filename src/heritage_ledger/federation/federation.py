@@ -16,7 +16,14 @@ from heritage_ledger.content.blocks import PackageKey
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import EvidenceMissing, HeritageError, TemporaryFailure, UsageError
+from heritage_ledger.errors import (
+    EvidenceMissing,
+    Finding,
+    HeritageError,
+    Severity,
+    TemporaryFailure,
+    UsageError,
+)
 from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.aside import settle
@@ -56,7 +63,6 @@ if TYPE_CHECKING:
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.deposit.books import Books
-    from heritage_ledger.errors import Finding
     from heritage_ledger.federation.forks import StoredFork
     from heritage_ledger.federation.mirroring import Synced
     from heritage_ledger.federation.peers import Peer
@@ -351,6 +357,25 @@ class Federation:
         with self._signing:
             pledge(self._books(), peer.origin, until, assets=assets, max_bytes=max_bytes)
         return self.pledges()[peer.origin]
+
+    def unmirrored(self, origin: str, assets: Sequence[str]) -> tuple[Finding, ...]:
+        """Return a warning for each of `assets` that the mirror of a peer's log does not have (yet)."""
+        found = []
+        for asset in assets:
+            known = None
+            with contextlib.suppress(EvidenceMissing), self.reader(origin) as reader:
+                known = reader.index.asset(asset)
+            if known is None:
+                found.append(
+                    Finding(
+                        "pledge-asset-unknown",
+                        "the mirror of the peer's log has no such asset, so nothing is held for it yet",
+                        path=asset,
+                        advice="see whether it is the right name: `heritage list --peer` shows them",
+                        severity=Severity.WARNING,
+                    )
+                )
+        return tuple(found)
 
     def pledges(self) -> dict[str, Pledge]:
         """The latest pledge of this institution for each log."""
