@@ -10,7 +10,7 @@ from heritage_cli.group import Group, command
 from heritage_cli.options import named_path
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, session_of
-from heritage_ledger.errors import ExitCode
+from heritage_ledger.errors import ExitCode, UsageError
 
 app = typer.Typer()
 engine = typer.Typer(cls=Group)
@@ -28,6 +28,12 @@ def status(
     """Say what the engine is and holds: version, size, pins ours and not ours, what is missing."""
     session = session_of(context)
     with session.ledger() as ledger, session.progress():
+        if read and ledger.settings.content.engine == "embedded":
+            raise UsageError(
+                "usage-error",
+                "--read asks a daemon for its blocks, and the embedded engine has none but the bags",
+                advice="`heritage verify` reads every byte of the bags",
+            )
         found = ledger.engines.status(read=read)
     session.clear()
     rows = [

@@ -116,13 +116,17 @@ class Books:
         """The institution, as its events name it."""
         return Agent(institution_id(self.settings.origin), AgentKind.ORGANIZATION, self.settings.institution)
 
+    def moment(self) -> datetime:
+        """What this machine's clock says."""
+        return datetime.now(UTC)
+
     def now(self) -> str:
         """The time, as events write it."""
-        return format_timestamp(datetime.now(UTC))
+        return format_timestamp(self.moment())
 
     def time(self) -> int:
         """The time in POSIX seconds, as checkpoint signatures write it."""
-        return int(datetime.now(UTC).timestamp())
+        return int(self.moment().timestamp())
 
     def check_clock(self) -> tuple[Finding, ...]:
         """Return, and tell, a warning where the clock contradicts the log and its witnesses.
@@ -130,7 +134,7 @@ class Books:
         The caller holds the append lock, and is about to sign. Nothing is refused: a deposit that waits for a
         clock may never be made.
         """
-        findings = check_clock(datetime.now(UTC), self._known_times())
+        findings = check_clock(self.moment(), self._known_times())
         for finding in findings:
             if finding.code not in self._warned:
                 self._warned.add(finding.code)

@@ -152,8 +152,6 @@ class _Check:
         return checkpoint, witnesses, inclusion, event
 
     def _checkpoint(self) -> tuple[str, tuple[Finding, ...]]:
-        for verifier in self._verifiers:
-            open_checkpoint(self._proof.checkpoint, [verifier], self._origin)
         checkpoint, _ = open_checkpoint(self._proof.checkpoint, self._verifiers, self._origin)
         keys = "1 given key" if len(self._verifiers) == 1 else f"{len(self._verifiers)} given keys"
         return f"{checkpoint.origin}, size {checkpoint.size}, signed by {keys}", ()
