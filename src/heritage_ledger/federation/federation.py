@@ -16,14 +16,7 @@ from heritage_ledger.content.blocks import PackageKey
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import (
-    EvidenceMissing,
-    Finding,
-    HeritageError,
-    Severity,
-    TemporaryFailure,
-    UsageError,
-)
+from heritage_ledger.errors import EvidenceMissing, HeritageError, TemporaryFailure, UsageError
 from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.aside import settle
@@ -41,7 +34,14 @@ from heritage_ledger.federation.mirroring import (
 )
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.repair import Repair, record_recovery
-from heritage_ledger.federation.replicas import Duties, PackageHolders, Replicator, holders, pledge
+from heritage_ledger.federation.replicas import (
+    Duties,
+    PackageHolders,
+    Replicator,
+    holders,
+    missing_assets,
+    pledge,
+)
 from heritage_ledger.federation.signing import Request, sign_request
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.witnessing import ASKED_AT_ONCE, Witnesses, standing
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.deposit.books import Books
+    from heritage_ledger.errors import Finding
     from heritage_ledger.federation.forks import StoredFork
     from heritage_ledger.federation.mirroring import Synced
     from heritage_ledger.federation.peers import Peer
@@ -360,22 +361,9 @@ class Federation:
 
     def unmirrored(self, origin: str, assets: Sequence[str]) -> tuple[Finding, ...]:
         """Return a warning for each of `assets` that the mirror of a peer's log does not have (yet)."""
-        found = []
-        for asset in assets:
-            known = None
-            with contextlib.suppress(EvidenceMissing), self.reader(origin) as reader:
-                known = reader.index.asset(asset)
-            if known is None:
-                found.append(
-                    Finding(
-                        "pledge-asset-unknown",
-                        "the mirror of the peer's log has no such asset, so nothing is held for it yet",
-                        path=asset,
-                        advice="see whether it is the right name: `heritage list --peer` shows them",
-                        severity=Severity.WARNING,
-                    )
-                )
-        return tuple(found)
+        with contextlib.suppress(EvidenceMissing), self.reader(origin) as reader:
+            return missing_assets(assets, lambda asset: reader.index.asset(asset) is not None)
+        return missing_assets(assets, lambda _: False)
 
     def pledges(self) -> dict[str, Pledge]:
         """The latest pledge of this institution for each log."""

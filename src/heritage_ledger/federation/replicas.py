@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.release import seal
 from heritage_ledger.deposit.statement import frame, record_statement
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError, Severity
 from heritage_ledger.events.bodies import pledge_body, replication_body
 from heritage_ledger.events.event import open_event
 from heritage_ledger.events.timestamps import parse_timestamp
@@ -155,6 +155,21 @@ class PackageHolders:
     def copies(self) -> int:
         """Copies that are known, the own one among them."""
         return 1 + len(self.holders)
+
+
+def missing_assets(assets: Sequence[str], is_known: Callable[[str], bool]) -> tuple[Finding, ...]:
+    """Return a warning for each asset of a pledge that is not known yet."""
+    return tuple(
+        Finding(
+            "pledge-asset-unknown",
+            "the mirror of the peer's log has no such asset, so nothing is held for it yet",
+            path=asset,
+            advice="see whether it is the right name: `heritage list --peer` shows them",
+            severity=Severity.WARNING,
+        )
+        for asset in assets
+        if not is_known(asset)
+    )
 
 
 def holders(home: Home, peers: Peers, origin: str) -> dict[str, list[Holder]]:
