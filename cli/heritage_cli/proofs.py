@@ -66,10 +66,19 @@ def read_keys(words: Sequence[str]) -> tuple[str, ...]:
     """Return the keys that are named: each word is one, or `@FILE` with one on each line.
 
     Raises:
-        UsageError: a file cannot be read or is not text (`input-unreadable`), or there is no key in it.
+        UsageError: a file cannot be read or is not text (`input-unreadable`), or there is no key in it; a
+            word is the name of a file, without its @ (`log-key-invalid`).
     """
     keys: list[str] = []
     for word in words:
+        if "+" not in word and not word.startswith("@") and Path(word).is_file():
+            raise UsageError(
+                "log-key-invalid",
+                "this is the name of a file, not a key",
+                expected="a key, or @ and the name of a file that holds keys",
+                found=word,
+                advice=f"write --log-key @{word}",
+            )
         keys += _keys_of_file(Path(word[1:])) if word.startswith("@") else [word]
     return tuple(dict.fromkeys(keys))
 

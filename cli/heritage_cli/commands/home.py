@@ -74,7 +74,10 @@ def init(
 
 @command(app, "doctor", "heritage doctor")
 def doctor(context: typer.Context) -> Ending:
-    """Look at the home's health: folders, keys, log, state, index, room on the disk."""
+    """Look at what surrounds the home: room on the disk, key files, heads, checkpoint, leftovers.
+
+    Packages and index are not read: `heritage verify` does that, with --deep.
+    """
     session = session_of(context)
     tally = results.Tally()
     with session.ledger() as ledger:

@@ -98,7 +98,7 @@ def status(
         if which is not None:
             federation.peers.get(which)
         standing = federation.standing()
-        wrong = ledger.evidence().checkpoint_findings
+        wrong = (*ledger.evidence().checkpoint_findings, *standing.findings)
         size = ledger.log_size()
         entries = "how many entries it has is not known" if size is None else quantities.entries(size)
         said = f"{standing.size} of {size or '?'}" if standing.required else "no witness is asked for"

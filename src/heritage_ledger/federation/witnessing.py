@@ -7,9 +7,8 @@ covers it meets the policy, and `pending` until then.
 
 from __future__ import annotations
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError, OperationFailed
@@ -42,12 +41,14 @@ class Standing:
     """How far the log is witnessed: `size` entries of the newest checkpoint that meets the policy.
 
     `cosigned` has the witnesses of the policy that cosigned it, with the POSIX seconds they claim. Without a
-    quorum in the policy `required` is False, and nothing waits for anyone.
+    quorum in the policy `required` is False, and nothing waits for anyone. `findings` say why what was
+    witnessed cannot be read; `size` is 0 then, for nothing can be counted on.
     """
 
     required: bool
     size: int
     cosigned: Mapping[str, int]
+    findings: tuple[Finding, ...] = ()
 
     def says(self, index: int) -> str:
         """Return `witnessed`, `pending`, or `unwitnessed` where no policy asks for witnesses."""
@@ -216,12 +217,15 @@ def standing(home: Home, policy: Policy, verifiers: Sequence[NoteVerifier], orig
     """How far the log in `home` is witnessed, by its files alone."""
     if policy.quorum == NONE:
         return Standing(required=False, size=0, cosigned={})
-    with contextlib.suppress(EvidenceInvalid, EvidenceMissing):
+    try:
         found = read_witnessed(home, verifiers, policy, origin)
-        if found is not None:
-            cosigned = policy.cosigned(found[1])
-            if policy.is_met(cosigned):
-                return Standing(required=True, size=found[0].size, cosigned=cosigned)
+    except (EvidenceInvalid, EvidenceMissing) as error:
+        unread = replace(error.finding, path="log/witnessed")
+        return Standing(required=True, size=0, cosigned={}, findings=(unread,))
+    if found is not None:
+        cosigned = policy.cosigned(found[1])
+        if policy.is_met(cosigned):
+            return Standing(required=True, size=found[0].size, cosigned=cosigned)
     return Standing(required=True, size=0, cosigned={})
 
 

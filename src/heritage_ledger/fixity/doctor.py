@@ -133,7 +133,7 @@ def _keys(home: Home) -> Stage:
                 severity=Severity.WARNING,
             )
         )
-    return judge("keys", findings)
+    return judge("keys", findings, detail=f"{len(CURRENT) + len(NEXT)} files looked for, secrets not opened")
 
 
 def _database(home: Home, settings: Settings) -> Stage:
@@ -150,7 +150,8 @@ def _database(home: Home, settings: Settings) -> Stage:
                 severity=Severity.WARNING,
             )
         )
-    return judge("database", findings, detail=f"SQLite {sqlite3.sqlite_version}")
+    detail = f"SQLite {sqlite3.sqlite_version}; the index is not read"
+    return judge("database", findings, detail=detail)
 
 
 def _server(home: Home, settings: Settings) -> Stage:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.fixity.evidence import inclusion_stage, read_event
 from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow
+from heritage_ledger.index.selection import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +84,8 @@ def trace(index: Index, evidence: LogEvidence, what: str) -> Trace:
         inclusion = inclusion_stage(evidence, row.log_index)
         findings = (*signature.findings, *inclusion.findings)
         steps.append(TraceStep(summarise(row), paths, signature.outcome, inclusion.outcome, findings))
+    if not steps:
+        raise not_found(what)  # a trace of nothing would pass
     return Trace(subject, tuple(steps))
 
 

@@ -1,6 +1,7 @@
 """What `heritage check` says of forks, policies and kinds of key, as a script sees it."""
 
 import json
+import shutil
 
 import pytest
 
@@ -72,3 +73,27 @@ def test_the_hint_after_a_proof_gives_all_keys(place, tmp_path):
     done = run_command("--home", place / "home", "prove", "2", "-o", tmp_path / "b.proof")
     entries = json.loads((tmp_path / "b.proof").read_text())["entries"]
     assert [entry["index"] for entry in entries] == [0, 1, 2]
+
+
+def test_a_key_file_without_its_at_sign_is_told_as_such(place, check):
+    done = check(place / "proof", key=str(place / "keys"))
+    assert (done.code, done.verdict["code"]) == (1, "log-key-invalid")
+    assert done.verdict["advice"] == f"write --log-key @{place / 'keys'}"
+
+
+def test_peer_status_says_what_it_cannot_read(place, tmp_path):
+    shutil.copytree(place / "home", tmp_path / "home", symlinks=True)
+    (tmp_path / "home" / "policy").write_bytes((place / "policy").read_bytes())
+    (tmp_path / "home" / "log" / "witnessed").write_text("garbage")
+    checkpoint = tmp_path / "home" / "log" / "checkpoint"
+    checkpoint.chmod(0o644)
+    checkpoint.write_text("garbage")
+    done = run_command("--home", tmp_path / "home", "--json", "peer", "status")
+    assert done.code == 3
+    assert done.lines[0]["entries"] is None
+    assert codes(done)[:2] == ["note-malformed", "note-malformed"]
+    said = run_command("--home", tmp_path / "home", "peer", "status")
+    assert "how many entries it has is not known" in said.out
+    for words in (["checkpoint"], ["prove", "1", "-o", "-"]):
+        assert run_command("--home", tmp_path / "home", *words).code == 4
+    assert run_command("--home", tmp_path / "home", "log", "verify").code == 3
