@@ -59,6 +59,7 @@ CHANGES = {
 OTHERS = {
     "init", "ingest", "adopt", "index rebuild", "database move", "engine move", "export", "replicate",
     "pledge", "restore", "repair", "peer add", "peer remove", "peer sync", "node run", "demo",
+    "backup", "log recover",
 }  # fmt: skip
 """Commands that do something; what they were asked for shows in what they did."""
 SAME = {("peer status", "which")}
