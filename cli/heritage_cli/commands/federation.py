@@ -41,10 +41,12 @@ def pledge(
     A later pledge to the same peer takes the place of this one. `heritage node run` and `heritage peer sync`
     fetch what is promised.
     """
+    from heritage_ledger.federation.replicas import missing_assets  # noqa: PLC0415 - slow to import
+
     session = session_of(context)
     with session.ledger() as ledger:
         made = ledger.federation.pledge(which, _day(until), assets=assets or (), max_bytes=max_bytes)
-        unknown = ledger.federation.unmirrored(made.source, made.assets)
+        unknown = missing_assets(ledger.federation.reader, made.source, made.assets)
     rows = [
         ("pledged to", made.source),
         ("until", made.until),

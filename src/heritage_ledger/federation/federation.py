@@ -26,22 +26,10 @@ from heritage_ledger.federation.floor import take_floor
 from heritage_ledger.federation.forks import keep_fork, stored_forks
 from heritage_ledger.federation.guard import Guard, is_unsure
 from heritage_ledger.federation.holdings import Holdings
-from heritage_ledger.federation.mirroring import (
-    evidence_in,
-    mirror_of,
-    open_mirror_index,
-    sync_mirror,
-)
+from heritage_ledger.federation.mirroring import evidence_in, mirror_of, open_mirror_index, sync_mirror
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.repair import Repair, record_recovery
-from heritage_ledger.federation.replicas import (
-    Duties,
-    PackageHolders,
-    Replicator,
-    holders,
-    missing_assets,
-    pledge,
-)
+from heritage_ledger.federation.replicas import Duties, PackageHolders, Replicator, holders, pledge
 from heritage_ledger.federation.signing import Request, sign_request
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.witnessing import ASKED_AT_ONCE, Witnesses, standing
@@ -358,12 +346,6 @@ class Federation:
         with self._signing:
             pledge(self._books(), peer.origin, until, assets=assets, max_bytes=max_bytes)
         return self.pledges()[peer.origin]
-
-    def unmirrored(self, origin: str, assets: Sequence[str]) -> tuple[Finding, ...]:
-        """Return a warning for each of `assets` that the mirror of a peer's log does not have (yet)."""
-        with contextlib.suppress(EvidenceMissing), self.reader(origin) as reader:
-            return missing_assets(assets, lambda asset: reader.index.asset(asset) is not None)
-        return missing_assets(assets, lambda _: False)
 
     def pledges(self) -> dict[str, Pledge]:
         """The latest pledge of this institution for each log."""

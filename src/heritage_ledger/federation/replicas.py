@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from heritage_ledger.log.append import Appended
     from heritage_ledger.log.files import LogFiles
     from heritage_ledger.progress import Progress
+    from heritage_ledger.provenance.reader import Reader
 
     SourceOf: TypeAlias = Callable[[Peer], PeerBlocks]
 
@@ -157,8 +158,16 @@ class PackageHolders:
         return 1 + len(self.holders)
 
 
-def missing_assets(assets: Sequence[str], is_known: Callable[[str], bool]) -> tuple[Finding, ...]:
-    """Return a warning for each asset of a pledge that is not known yet."""
+def missing_assets(
+    reader: Callable[[str], contextlib.AbstractContextManager[Reader]], origin: str, assets: Sequence[str]
+) -> tuple[Finding, ...]:
+    """Return a warning for each of `assets` that the mirror of a log does not have (yet).
+
+    `reader` opens the mirror of an origin, as `Federation.reader` does.
+    """
+    known: set[str] = set()
+    with contextlib.suppress(EvidenceMissing), reader(origin) as mirror:
+        known = {asset for asset in assets if mirror.index.asset(asset) is not None}
     return tuple(
         Finding(
             "pledge-asset-unknown",
@@ -168,7 +177,7 @@ def missing_assets(assets: Sequence[str], is_known: Callable[[str], bool]) -> tu
             severity=Severity.WARNING,
         )
         for asset in assets
-        if not is_known(asset)
+        if asset not in known
     )
 
 

@@ -21,23 +21,30 @@ WITNESSES = {
     "new": MLDSA44CosignatureSigner.of("w.example/witness", MLDSA44Signer.from_seed(b"w" * 32)),
     "alone": Ed25519CosignatureSigner.of("litewitness.example", Ed25519Signer.from_seed(b"l" * 32)),
 }
-NOW = datetime.now(UTC)
+
+
+def now():
+    """The true time: entry 0 has it too, whatever a test sets the clock to afterwards."""
+    return datetime.now(UTC)
 
 
 class Clock:
     """What the machine's clock says in this test."""
 
     def __init__(self):
-        self.moment = NOW
+        self._at = None
 
     def set(self, moment):
-        self.moment = moment
+        self._at = moment
+
+    def moment(self):
+        return self._at or now()
 
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(Books, "moment", lambda _: clock.moment)
+    monkeypatch.setattr(Books, "moment", lambda _: clock.moment())
     return clock
 
 
@@ -125,7 +132,7 @@ def test_a_backdated_event_is_told_everywhere(ledger, deposit, clock, told):
 
 def test_a_file_of_the_first_release_without_the_entry_before_is_bounded_by_genesis(ledger, deposit, clock):
     deposit(1)
-    clock.set(NOW - timedelta(days=2))
+    clock.set(now() - timedelta(days=2))
     deposit(2)
     proof = parse_proof(ledger.prove("urn:example:2"))
     older = ProofFile(proof.checkpoint, proof.context, (proof.entries[0], proof.entries[-1]))
@@ -135,9 +142,9 @@ def test_a_file_of_the_first_release_without_the_entry_before_is_bounded_by_gene
 
 def test_an_append_with_a_clock_that_contradicts_warns_and_is_not_refused(ledger, deposit, clock, told):
     assert deposit(1).findings == ()
-    clock.set(NOW + timedelta(days=800))
+    clock.set(now() + timedelta(days=800))
     assert codes(deposit(2).findings) == ["clock-ahead-of-log"]
-    clock.set(NOW)
+    clock.set(now())
     assert codes(deposit(3).findings) == ["clock-behind-log"]
     assert codes(deposit(4).findings) == []  # entry 3 is the last one now
     assert codes(told) == ["clock-ahead-of-log", "clock-behind-log"]
@@ -145,7 +152,7 @@ def test_an_append_with_a_clock_that_contradicts_warns_and_is_not_refused(ledger
 
 def test_an_append_behind_a_witness_warns(ledger, deposit, clock):
     deposit(1)
-    later = int((NOW + timedelta(hours=1)).timestamp())
+    later = int((now() + timedelta(hours=1)).timestamp())
     ledger.home.witnessed.write_bytes(cosigned(ledger.checkpoint(), {"alone": later}))
     (found,) = deposit(2).findings
     assert found.code == "clock-behind-log"
@@ -154,7 +161,7 @@ def test_an_append_behind_a_witness_warns(ledger, deposit, clock):
 
 def test_cosignature_times_are_shown_and_bound_the_event(ledger, deposit):
     deposit(1)
-    at = int(NOW.timestamp())
+    at = int(now().timestamp())
     times = {"old": at + 60, "new": at + 50, "alone": at + 70}
     proof = with_checkpoint(ledger.prove("1"), lambda data: cosigned(data, times))
     verdict = check_proof(proof, keys(ledger), policy=policy(log=keys(ledger)[1]))
@@ -170,7 +177,7 @@ def test_cosignature_times_are_shown_and_bound_the_event(ledger, deposit):
 
 def test_an_event_after_its_cosignature_is_warned_of(ledger, deposit):
     deposit(1)
-    at = int((NOW - timedelta(days=1)).timestamp())
+    at = int((now() - timedelta(days=1)).timestamp())
     proof = with_checkpoint(
         ledger.prove("1"), lambda data: cosigned(data, {"old": at, "new": at, "alone": at})
     )
@@ -198,7 +205,7 @@ def test_times_that_can_be_none_count_for_the_quorum_and_bound_nothing(ledger, d
 
 def test_an_institution_counts_by_all_of_its_kinds_of_key(ledger, deposit):
     deposit(1)
-    at = int(NOW.timestamp())
+    at = int(now().timestamp())
     for names, met in ((["old", "new", "alone"], True), (["old", "alone"], False), (["new", "alone"], False)):
         proof = with_checkpoint(
             ledger.prove("1"), lambda data, names=names: cosigned(data, dict.fromkeys(names, at))
@@ -213,7 +220,7 @@ def test_an_institution_counts_by_all_of_its_kinds_of_key(ledger, deposit):
 
 def test_a_policy_counts_only_for_the_logs_that_it_names(ledger, deposit, tmp_path):
     deposit(1)
-    at = int(NOW.timestamp())
+    at = int(now().timestamp())
     proof = with_checkpoint(
         ledger.prove("1"), lambda data: cosigned(data, {"old": at, "new": at, "alone": at})
     )
