@@ -3,6 +3,7 @@
 Nothing of the library but its errors is imported here; `heritage --help` takes less than 0.2 s.
 """
 
+import os
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ from heritage_cli.commands import (
     proofs,
     reading,
 )
+from heritage_cli.encoding import ensure_utf8
 from heritage_cli.group import Root
 from heritage_cli.output import prepare_streams
 from heritage_cli.results import give_version
@@ -61,5 +63,7 @@ def heritage(
 
 def main() -> None:
     """Run the command with the arguments of this process, and end the process."""
+    ensure_utf8()
     prepare_streams()
+    os.umask(os.umask(0o077) | 0o022)  # what is kept is never for others to write, whatever the umask was
     get_command(app)(prog_name="heritage")

@@ -155,6 +155,15 @@ def test_a_missing_bag_and_a_foreign_folder_are_named(home):
     assert {"package-missing", "package-unrecorded"} <= set(problems)
 
 
+def test_next_keys_that_are_kept_elsewhere_are_no_failure(home):
+    for path in home.glob("keys/next-*"):
+        path.unlink()
+    assert _problems(home) == {}
+    with Ledger.open(home) as ledger:
+        keys = next(stage for stage in ledger.doctor() if stage.name == "keys")
+    assert keys.outcome is Outcome.PASS
+
+
 def _everything(home: Path) -> dict[str, tuple]:
     return {
         str(path.relative_to(home)): (path.lstat().st_mtime_ns, path.lstat().st_size, path.lstat().st_mode)

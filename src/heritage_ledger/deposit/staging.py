@@ -22,6 +22,7 @@ from heritage_ledger.home import lock
 from heritage_ledger.home.durable import (
     SEALED_FOLDER,
     TreeSync,
+    make_folder,
     move_folder,
     remove_tree,
     write_file,
@@ -79,7 +80,7 @@ class Staging:
         target = self.home.package(claim.asset, claim.version)
         write_file(self.root / "claim", json.dumps(asdict(claim)).encode(), mode=0o600)
         with writing(target):
-            target.parent.mkdir(exist_ok=True)
+            make_folder(target.parent)
         self.is_placed = True
         move_folder(self.bag, target)
         with writing(target):

@@ -13,13 +13,15 @@ from heritage_ledger.errors import Finding, HeritageError, Severity
 from heritage_ledger.fixity.evidence import checkpoint_stage, open_evidence
 from heritage_ledger.fixity.heads import examine_heads
 from heritage_ledger.fixity.home import log_verifiers
-from heritage_ledger.fixity.verdict import Stage, judge
+from heritage_ledger.fixity.verdict import Stage, judge, not_checked
 from heritage_ledger.home import lock
-from heritage_ledger.home.keyring import CURRENT, NEXT, read_header
+from heritage_ledger.home.keyring import present_keys, read_header
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.log.files import LogFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.settings import Settings
 
@@ -36,12 +38,20 @@ _OTHERS_READ: Final = 0o077
 def examine(home: Home, settings: Settings) -> tuple[Stage, ...]:
     """Return one stage for each thing looked at: `disk`, `keys`, `database`, `log`, `leftovers`."""
     return (
-        _disk(home, settings),
-        _keys(home),
-        _database(home, settings),
-        _log(home, settings),
-        _leftovers(home),
+        _looked("disk", lambda: _disk(home, settings)),
+        _looked("keys", lambda: _keys(home)),
+        _looked("database", lambda: _database(home, settings)),
+        _looked("log", lambda: _log(home, settings)),
+        _looked("leftovers", lambda: _leftovers(home)),
     )
+
+
+def _looked(name: str, look: Callable[[], Stage]) -> Stage:
+    """The stage, or why it could not be looked at."""
+    try:
+        return look()
+    except OSError as error:
+        return not_checked(name, f"it cannot be looked at: {error.strerror}")
 
 
 def _disk(home: Home, settings: Settings) -> Stage:
@@ -105,7 +115,7 @@ def _file_system(path: Path) -> str | None:
 def _keys(home: Home) -> Stage:
     findings = []
     unsealed = 0
-    for name in (*CURRENT, *NEXT):
+    for name in present_keys(home):
         path = home.keys / name
         try:
             unsealed += not read_header(path).sealed

@@ -6,6 +6,7 @@ folder first, a server's are only read. What the index should hold is made anew 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from dataclasses import replace
@@ -13,11 +14,20 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heritage_ledger.errors import EvidenceMissing, Finding, HeritageError, KeyProblem, TemporaryFailure
+from heritage_ledger.errors import (
+    DiskProblem,
+    EvidenceMissing,
+    Finding,
+    HeritageError,
+    KeyProblem,
+    OperationFailed,
+    TemporaryFailure,
+)
 from heritage_ledger.fixity.evidence import EntryReader, LogEvidence, open_evidence, open_history
 from heritage_ledger.fixity.packages import Recorded, verify_package
 from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_checked
-from heritage_ledger.home.keyring import CURRENT, NEXT, read_header, read_public_keys
+from heritage_ledger.home.durable import writing
+from heritage_ledger.home.keyring import NEXT, present_keys, read_header, read_public_keys
 from heritage_ledger.home.release import note_path
 from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.home.state import StateStore
@@ -140,7 +150,7 @@ class _Inspection:
                 self._keys(evidence),
                 log,
                 state,
-                self._unrecorded(),
+                self._unrecorded(is_log_whole=log.outcome is Outcome.PASS),
                 self._index(expected, is_log_whole=log.outcome is Outcome.PASS),
             )
             yield Verdict(subject=f"home of {self.origin}", stages=stages)
@@ -188,7 +198,7 @@ class _Inspection:
         if self.database is not None:
             return self.database
         for path in (database, *sidecars(database)):
-            if path.exists():
+            with writing(path), contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(path, self.scratch / path.name)
         return self.scratch / database.name
 
@@ -244,16 +254,25 @@ class _Inspection:
         try:
             with expected.begin() as writer:
                 for index, event in self.pending:
-                    add_event(writer, index, event, count_tag_files(self.home, event), self.home)
+                    add_event(writer, index, event, self._tag_files(index, event), self.home)
         except HeritageError:
             self.is_in_order = False  # an entry is missing or damaged; the log stage says which
         self.pending.clear()
+
+    def _tag_files(self, index: int, event: Event) -> int:
+        """Count the tag files of the event's bag; one that cannot be read is left out of the comparison."""
+        try:
+            return count_tag_files(self.home, event)
+        except (DiskProblem, OperationFailed):
+            self.damaged.add(index)
+            return 0
 
     def _keys(self, evidence: LogEvidence) -> Stage:
         """The key files are whole, and are those that entry 0 names; their secrets are not opened."""
         findings = []
         publics = {}
-        for name in (*CURRENT, *NEXT):
+        present = present_keys(self.home)
+        for name in present:
             try:
                 publics[name] = read_header(self.home.keys / name).public
             except KeyProblem as error:
@@ -280,12 +299,18 @@ class _Inspection:
                         advice="restore the key file from a backup of this home",
                     )
                 )
-        return judge("keys", findings, detail=f"{len(publics)} files, secrets not opened")
+        return judge("keys", findings, detail=f"{len(publics)} files, secrets not opened{_away(present)}")
 
-    def _unrecorded(self) -> Stage:
+    def _unrecorded(self, *, is_log_whole: bool) -> Stage:
         """Find folders under `packages/` of which the log knows nothing."""
+        if not is_log_whole:
+            return not_checked("packages", "the log is damaged, so not all that it records is known")
         known = {self.home.package(item.asset, item.version) for item in self.recorded}
         notes = {note_path(folder) for folder in known}
+        try:
+            lying = [path for folder in self.home.packages.iterdir() for path in _in(folder)]
+        except OSError as error:
+            return not_checked("packages", f"the folder packages cannot be read: {error.strerror}")
         found = [
             Finding(
                 "package-unrecorded",
@@ -293,7 +318,7 @@ class _Inspection:
                 str(path.relative_to(self.home.root)),
                 advice="an unclean stop may have left it: the next `heritage ingest` sets it aside",
             )
-            for path in sorted(self.home.packages.glob("*/*"))
+            for path in sorted(lying)
             if path not in known | notes
         ]
         return judge("packages", found, detail=f"{len(known)} recorded")
@@ -342,6 +367,20 @@ def _different_rows(
         )
         if named == MAX_ROWS_NAMED:
             return
+
+
+def _in(folder: Path) -> list[Path]:
+    """The names in `folder`; a file in its place has none."""
+    try:
+        return list(folder.iterdir())
+    except NotADirectoryError:
+        return []
+
+
+def _away(present: Sequence[str]) -> str:
+    """Say that successors are kept elsewhere, as they may be."""
+    away = sum(name not in present for name in NEXT)
+    return f", {away} next keys kept elsewhere" if away else ""
 
 
 def _key_text(name: str, origin: str, public: bytes) -> str:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SEALED_FILE = 0o444
 SEALED_FOLDER = 0o555
 SECRET_FILE = 0o600
+SHARED_FOLDER = 0o755
+"""A folder whose own names matter to nobody: the home above it says who may come so far."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM})
@@ -125,6 +127,19 @@ def sync_folder(folder: Path) -> None:
         sync_descriptor(descriptor, folder)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path, *, mode: int = SHARED_FOLDER) -> None:
+    """Make `folder` with exactly this mode, whatever the umask is; one that is there stays as it is.
+
+    Raises:
+        FileNotFoundError: the folder above is missing; any other `OSError` as the system says.
+    """
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    folder.chmod(mode)
 
 
 def write_file(path: Path, data: bytes, *, mode: int = SEALED_FILE, replace: bool = False) -> None:

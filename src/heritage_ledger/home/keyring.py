@@ -161,6 +161,21 @@ def read_public_keys(home: Home) -> PublicKeys:
     return PublicKeys(*(header.public for header in headers))
 
 
+def present_keys(home: Home) -> tuple[str, ...]:
+    """The names of the key files to look at: all in use, and the successors that are not kept elsewhere."""
+    return (*CURRENT, *(name for name in NEXT if not _is_away(home.keys / name)))
+
+
+def _is_away(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # what cannot be looked at is told when it is read
+    return False
+
+
 def read_header(path: Path) -> KeyHeader:
     """Read and check one key file as far as that goes without its passphrase.
 

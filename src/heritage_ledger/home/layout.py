@@ -8,18 +8,23 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from heritage_ledger.errors import NoHome, OperationFailed
-from heritage_ledger.home.durable import remove_tree, sync_folder, writing
+from heritage_ledger.home.deep import PATH_MAX
+from heritage_ledger.home.durable import make_folder, remove_tree, sync_folder, writing
+from heritage_ledger.home.surroundings import check_encoding
 
 HOME_VARIABLE = "HERITAGE_HOME"
 MARKS_VARIABLE = "HERITAGE_MARKS"
 BACKUP_NOTE = "backup.json"
 """The file by which a backup is told from a home."""
+PATH_SPARE = 256
+"""Bytes kept free in every path: a replica's folder is longer than a package's by up to 190."""
 _SLUG_LENGTH = 48
 _HASH_LENGTH = 16
 _NOT_IN_SLUG = re.compile(r"[^A-Za-z0-9.-]+")
@@ -171,10 +176,14 @@ def asset_folder(asset: str) -> str:
     return f"{slug}-{digest}" if slug else digest
 
 
-def default_root() -> Path:
-    """Return `HERITAGE_HOME`, or else the platform's folder for a user's data."""
-    named = os.environ.get(HOME_VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_data_dir("heritage-ledger", appauthor=False))
+def longest_path(home: Home) -> int:
+    """Bytes that a path in a bag may have, so that the file can be read where it will lie, by any program.
+
+    The version's folder, the home moved to a longer place, and a replica with another institution are
+    thought of too.
+    """
+    place = len(os.fsencode(home.packages.resolve())) + _SLUG_LENGTH + 1 + _HASH_LENGTH + len("//99999999/")
+    return PATH_MAX - 1 - PATH_SPARE - place
 
 
 def marks_folder() -> Path | None:
@@ -195,10 +204,14 @@ def marks_folder() -> Path | None:
 def create_home(root: Path) -> Home:
     """Make the folders of a new home in `root`, which must be absent or empty.
 
+    A folder that is made is for this user alone, whatever the umask is; one that is there keeps its mode.
+
     Raises:
         OperationFailed: `root` is a home already (`home-exists`) or holds something else (`home-not-empty`).
+        UsageError: this process does not name files in UTF-8 (`locale-not-utf8`).
         DiskProblem: the folders cannot be made.
     """
+    check_encoding()
     home = Home(root)
     if home.settings.exists():
         raise OperationFailed(
@@ -218,12 +231,14 @@ def create_home(root: Path) -> Home:
                 expected="an absent or empty folder",
                 advice="name another folder with --home",
             )
-        root.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if not root.is_dir():
+            root.mkdir(parents=True, mode=0o700)
+            root.chmod(0o700)  # a umask may have taken bits away
         home.unfinished.touch()
-        home.keys.mkdir(mode=0o700)
-        home.staging.mkdir(mode=0o700)
+        for folder in (home.keys, home.staging):
+            make_folder(folder, mode=0o700)
         for folder in (home.log, home.packages, home.quarantine):
-            folder.mkdir()
+            make_folder(folder)
     sync_folder(root)
     return home
 
@@ -248,10 +263,25 @@ def open_home(root: Path) -> Home:
     """Return the home in `root`.
 
     Raises:
-        NoHome: there is none (`home-missing`).
+        NoHome: there is none (`home-missing`), or this user may not look (`home-unreadable`).
+        UsageError: this process does not name files in UTF-8 (`locale-not-utf8`).
     """
+    check_encoding()
     home = Home(root)
-    if not home.settings.is_file():
+    try:
+        is_there = stat.S_ISREG(home.settings.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_there = False
+    except OSError as error:
+        raise NoHome(
+            "home-unreadable",
+            "it cannot be seen whether there is a ledger home in this folder",
+            path=str(root),
+            expected="a folder whose heritage.toml this user may read",
+            found=error.strerror,
+            advice="run as the user whose home it is, or check owner and permissions of all folders above",
+        ) from error
+    if not is_there:
         raise NoHome(
             "home-missing",
             "there is no ledger home in this folder",
@@ -260,3 +290,26 @@ def open_home(root: Path) -> Home:
             advice=f"run `heritage init`, or name the home with --home or {HOME_VARIABLE}",
         )
     return home
+
+
+def default_root() -> Path:
+    """Return `HERITAGE_HOME`, or else the platform's folder for a user's data.
+
+    Raises:
+        NoHome: nobody says, and this user has no folder of its own (`home-missing`).
+    """
+    named = os.environ.get(HOME_VARIABLE)
+    if named:
+        return Path(named)
+    try:
+        found = Path(platformdirs.user_data_dir("heritage-ledger", appauthor=False))
+    except RuntimeError:
+        found = Path()
+    if not found.is_absolute():
+        raise NoHome(
+            "home-missing",
+            "this user has no folder of its own, and no home was named",
+            expected=f"--home, {HOME_VARIABLE}, or a user with a home directory",
+            advice=f"name the home with --home or {HOME_VARIABLE}",
+        )
+    return found

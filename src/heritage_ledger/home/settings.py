@@ -385,7 +385,7 @@ def read_secret(text: str | None) -> str | None:
     kind, _, name = text.partition(":")
     try:
         value = os.environ[name] if kind == "env" else Path(name).expanduser().read_text(encoding="utf-8")
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError, RuntimeError) as error:
         raise _no_token(text, type(error).__name__) from error
     value = value.strip()
     if not value or not value.isprintable():

@@ -14,12 +14,14 @@ from heritage_ledger.content.package import PackageGraph, read_package, walk_pac
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding
 from heritage_ledger.events.event import open_event
 from heritage_ledger.events.vocabulary import ADOPTION
+from heritage_ledger.home.durable import writing
 from heritage_ledger.home.release import is_released, read_released
 from heritage_ledger.identity.didkey import format_did_key
 from heritage_ledger.index.rows import EventRow, PackageRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from heritage_ledger.content.directory import Get
     from heritage_ledger.events.event import Event
@@ -113,15 +115,23 @@ def count_tag_files(home: Home, event: Event) -> int:
 
     Raises:
         EvidenceInvalid: the note about a released bag is damaged (`release-note`).
+        DiskProblem, OperationFailed: the bag cannot be looked through; that is no number.
     """
     package = event.package
     if package is None:
         return 0
     folder = home.root / home.folder_of(package.asset_id, package.version, package.cid)
-    if not folder.is_dir():
+    with writing(folder):
+        is_there = folder.is_dir()
+    if not is_there:
         released = read_released(folder)
         return 0 if released is None else released.tag_files
-    return sum(1 for path, full in walk_package(folder) if full is not None and not path.startswith("data/"))
+    with writing(folder):
+        return _count_tags(folder)
+
+
+def _count_tags(folder: Path) -> int:
+    return sum(1 for path, is_file in walk_package(folder) if is_file and not path.startswith("data/"))
 
 
 def add_content(index: Index, package: int, graph: PackageGraph) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 
 import pytest
 
-from heritage_ledger.errors import HomeLocked, NoHome, OperationFailed, UsageError
+from heritage_ledger.errors import HomeLocked, KeyProblem, NoHome, OperationFailed, UsageError
 from heritage_ledger.home import lock
 from heritage_ledger.home.layout import asset_folder, create_home, default_root, open_home
 from heritage_ledger.home.settings import (
@@ -14,6 +15,7 @@ from heritage_ledger.home.settings import (
     check_origin,
     format_settings,
     parse_settings,
+    read_secret,
 )
 
 
@@ -49,6 +51,55 @@ def test_no_home_says_what_to_do(tmp_path):
 def test_the_variable_names_the_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HERITAGE_HOME", str(tmp_path))
     assert default_root() == tmp_path
+
+
+def test_a_user_without_a_folder_of_its_own_is_told_to_name_a_home(monkeypatch):
+    def nobody(_):
+        raise KeyError("getpwuid(): uid not found")
+
+    for name in ("HOME", "HERITAGE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(NoHome) as caught:
+        default_root()
+    assert "HERITAGE_HOME" in caught.value.advice
+    with pytest.raises(KeyProblem) as missing:
+        read_secret("file:~/token")
+    assert missing.value.code == "token-missing"
+
+
+def test_a_home_below_a_folder_of_another_user_is_not_called_absent(tmp_path):
+    home = create_home(tmp_path / "closed" / "home")
+    home.settings.write_bytes(format_settings(Settings("M", "m.example/l/1")))
+    home.root.parent.chmod(0)
+    user = os.geteuid()
+    try:
+        if not user:
+            os.seteuid(54_321)
+        with pytest.raises(NoHome) as caught:
+            open_home(home.root)
+    finally:
+        os.seteuid(user)
+        home.root.parent.chmod(0o700)
+    assert caught.value.code == "home-unreadable"
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_a_new_home_is_for_its_user_alone_whatever_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        home = create_home(tmp_path / "home")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (home.root, *home.root.iterdir())}
+    assert modes["home"] == modes["keys"] == modes["staging"] == 0o700
+    assert modes["log"] == modes["packages"] == modes["quarantine"] == 0o755
+
+
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o750)
+    assert create_home(tmp_path / "home").root.stat().st_mode & 0o777 == 0o750
 
 
 @pytest.mark.parametrize(
