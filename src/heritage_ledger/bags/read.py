@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -19,6 +20,7 @@ from heritage_ledger.bags.tags import (
     parse_declaration,
 )
 from heritage_ledger.errors import EvidenceInvalid, Finding, OperationFailed
+from heritage_ledger.home.surroundings import check_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 """Without blocking: a named pipe called manifest-md5.txt would hold the check up for ever."""
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ELOOP})
+_NOT_A_FILE: Final = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO})
+"""What the system says of a folder, a link or a device in a tag file's place: that is about the bag."""
 MAX_LINE: Final = 65_536
 """Characters in a line of a manifest or fetch list: longer paths exist on no system."""
 
@@ -57,12 +62,12 @@ def open_bag(root: Path) -> Bag:
 
     Raises:
         OperationFailed: there is no folder, or it is no bag at all (`not-a-bag`): neither a bagit.txt nor a
-            manifest with a data folder.
+            manifest with a data folder; or it cannot be looked at (`bag-unreadable`).
+        UsageError: this process does not name files in UTF-8 (`locale-not-utf8`).
     """
+    check_encoding()
     names = _names(root)
-    if not root.is_dir() or not (
-        "bagit.txt" in names or ("data" in names and any(map(parse_manifest_name, names)))
-    ):
+    if "bagit.txt" not in names and not ("data" in names and any(map(parse_manifest_name, names))):
         raise OperationFailed(
             "not-a-bag",
             "there is no bag at this path",
@@ -102,8 +107,17 @@ def open_bag(root: Path) -> Bag:
 def _names(root: Path) -> list[str]:
     try:
         return sorted(os.listdir(root))  # noqa: PTH208 - names only
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise OperationFailed(
+            "bag-unreadable",
+            "the folder cannot be read, so nothing can be said of the bag in it",
+            path=show_path(str(root)),
+            expected="a folder that this user may read",
+            found=error.strerror,
+            advice="check owner, permissions and disk",
+        ) from error
 
 
 def _declaration(root: Path, findings: list[Finding]) -> Declaration:
@@ -112,6 +126,9 @@ def _declaration(root: Path, findings: list[Finding]) -> Declaration:
     except EvidenceInvalid as error:
         findings.append(error.finding)
     except OSError as error:
+        if error.errno not in _ABSENT:
+            findings.append(_unreadable("bagit.txt", error))
+            return Declaration((1, 0), "utf-8")
         findings.append(
             Finding(
                 "bagit-missing",
@@ -148,7 +165,7 @@ def _open(path: Path) -> io.BufferedReader:
     descriptor = os.open(path, _READ)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(0, "not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file")
     return os.fdopen(descriptor, "rb")
 
 
@@ -167,6 +184,16 @@ def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
 
 
 def _unreadable(name: str, error: OSError | ValueError) -> Finding:
+    if isinstance(error, OSError) and error.errno not in _NOT_A_FILE:
+        return Finding(
+            "file-unreadable",
+            "it cannot be read",
+            name,
+            expected="a file or folder that this user may read",
+            found=error.strerror,
+            advice="check owner, permissions and disk",
+            rule="RFC 8493 §3",
+        )
     return Finding(
         "tag-file-unreadable",
         "the tag file cannot be read as the bag declares it",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.bags.names import ENCODED_FROM, show_path
 from heritage_ledger.bags.tags import NOT_REPEATED
 from heritage_ledger.errors import Finding, Severity
+from heritage_ledger.home.deep import lstat_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +41,7 @@ def _parts(bag: Bag) -> Iterator[Finding]:
             advice=_ADVICE,
             rule="RFC 8493 §2.1.3",
         )
-    data = bag.root / "data"
-    if data.is_symlink() or not data.is_dir():
+    if not _has_payload(bag):
         yield Finding(
             "payload-missing",
             "the bag has no payload folder",
@@ -50,6 +51,16 @@ def _parts(bag: Bag) -> Iterator[Finding]:
             advice=_ADVICE,
             rule="RFC 8493 §2.1.2",
         )
+
+
+def _has_payload(bag: Bag) -> bool:
+    """Say whether there is a folder `data`; one that cannot be looked at is told by the walk."""
+    try:
+        return stat.S_ISDIR(lstat_below(bag.root, "data").st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def _algorithms(bag: Bag, known: set[str]) -> Iterator[Finding]:

@@ -7,12 +7,12 @@ told and the walk goes on.
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from heritage_ledger.content.reading import FileDigests, is_large, read_file, spread
+from heritage_ledger.content.reading import FileDigests, is_large, read_below, spread
+from heritage_ledger.home.deep import list_below, lstat_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +50,19 @@ class UnreadFolder:
     reason: str
 
 
-Trouble: TypeAlias = SpecialFile | EmptyFolder | UnreadFolder
+@dataclass(frozen=True, slots=True)
+class UnreadFile:
+    """Something of which the system does not say what it is, and what it said instead."""
+
+    reason: str
+
+
+Trouble: TypeAlias = SpecialFile | EmptyFolder | UnreadFolder | UnreadFile
 Outcome: TypeAlias = FileDigests | OSError | Trouble
 
 
 class _Met(NamedTuple):
     path: str
-    full: str
     trouble: Trouble | None
 
 
@@ -69,54 +75,45 @@ def read_bag(
         if item.trouble is not None:
             return item.trouble
         try:
-            return read_file(
-                item.full, algorithms, helper=helper, progress=lambda size: progress.advance(size=size)
+            return read_below(
+                root, item.path, algorithms, helper=helper, progress=lambda size: progress.advance(size=size)
             )
         except OSError as error:
             return error
 
     met = spread(
-        _walk(str(root)),
+        _walk(root),
         work,
-        is_large=lambda item: item.trouble is None and is_large(item.full),
+        is_large=lambda item: item.trouble is None and is_large(root, item.path),
         threads=threads,
     )
     for item, outcome in met:
         yield item.path, outcome
 
 
-def _walk(root: str) -> Iterator[_Met]:
-    pending = [(root, "")]
+def _walk(root: Path) -> Iterator[_Met]:
+    pending = [""]
     while pending:
-        folder, prefix = pending.pop()
-        files: list[str] = []
-        folders: list[str] = []
-        special: set[str] = set()
+        prefix = pending.pop()
         try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.name)
-                        continue
-                    files.append(entry.name)
-                    if not entry.is_file(follow_symlinks=False):
-                        special.add(entry.name)
+            met = list_below(root, prefix[:-1])
         except OSError as error:
-            yield _Met(prefix[:-1] or ".", folder, UnreadFolder(error.strerror or str(error)))
+            yield _Met(prefix[:-1] or ".", UnreadFolder(error.strerror or str(error)))
             continue
-        if not files and not folders and prefix:
-            yield _Met(prefix[:-1], folder, EmptyFolder())
-        files.sort(reverse=True)
+        if not met and prefix:
+            yield _Met(prefix[:-1], EmptyFolder())
+        folders = sorted((one.name for one in met if one.is_folder), reverse=True)
+        files = sorted(((one.name, one.is_file) for one in met if not one.is_folder), reverse=True)
+        del met
         while files:
-            name = files.pop()  # lets go of each name of a million once it was told
-            full = f"{folder}/{name}"
-            yield _Met(prefix + name, full, _special(full) if name in special else None)
-        pending.extend((f"{folder}/{name}", f"{prefix}{name}/") for name in sorted(folders, reverse=True))
+            name, is_file = files.pop()  # lets go of each name of a million once it was told
+            yield _Met(prefix + name, None if is_file else _special(root, prefix + name))
+        pending.extend(f"{prefix}{name}/" for name in folders)
 
 
-def _special(full: str) -> SpecialFile:
+def _special(root: Path, path: str) -> SpecialFile | UnreadFile:
     try:
-        kind = stat.S_IFMT(os.lstat(full).st_mode)
+        kind = stat.S_IFMT(lstat_below(root, path).st_mode)
     except OSError as error:
-        return SpecialFile(error.strerror or str(error), is_link=False)
+        return UnreadFile(error.strerror or str(error))
     return SpecialFile(_KINDS.get(kind, "a special file"), is_link=kind == stat.S_IFLNK)

@@ -19,6 +19,7 @@ from heritage_ledger.content.blocks import State
 from heritage_ledger.content.cid import DAG_PB, codec_of, digest_of, format_cid
 from heritage_ledger.content.dagpb import MAX_BLOCK, parse_node
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
+from heritage_ledger.home.deep import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -158,7 +159,7 @@ class EmbeddedEngine:
         if not 0 <= reference.length <= MAX_BLOCK:
             return None, State.MISSING
         try:
-            block = _read_piece(self._root / reference.path, reference.offset, reference.length)
+            block = _read_piece(self._root, reference.path, reference.offset, reference.length)
         except OSError:
             return None, State.MISSING
         if len(block) == reference.length and hashlib.sha256(block).digest() == digest:
@@ -166,9 +167,9 @@ class EmbeddedEngine:
         return None, State.CHANGED
 
 
-def _read_piece(path: Path, offset: int, length: int) -> bytes:
+def _read_piece(root: Path, path: str, offset: int, length: int) -> bytes:
     """Read up to `length` bytes at `offset`; less only where the file ends before."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = open_regular(root, path)
     try:
         parts = []
         while length:

@@ -21,6 +21,7 @@ from heritage_ledger.content.cid import DAG_PB, RAW, Cid, codec_of, digest_of, f
 from heritage_ledger.content.dagpb import parse_node
 from heritage_ledger.content.reading import CHUNK_SIZE
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, OperationFailed
+from heritage_ledger.home.deep import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -186,7 +187,7 @@ def _blocks(folder: Path, blocks: PackageBlocks) -> Iterator[tuple[Cid, bytes]]:
 
 def _leaves(folder: Path, file: FileRow) -> Iterator[tuple[Cid, bytes]]:
     """The raw blocks of one file; their bytes are hashed by whoever takes them."""
-    descriptor = os.open(folder / file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = open_regular(folder, file.path)
     try:
         if not file.leaves:
             yield file.cid, os.read(descriptor, CHUNK_SIZE)

@@ -6,15 +6,15 @@ dag-pb node) is spooled to a temporary file, since a package may hold a million 
 
 from __future__ import annotations
 
-import os
 import struct
 import tempfile
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from heritage_ledger.content.cid import Cid
-from heritage_ledger.content.reading import is_large, read_file, spread
+from heritage_ledger.content.reading import is_large, read_below, spread
 from heritage_ledger.content.tree import TreeBuilder
 from heritage_ledger.content.unixfs import CHUNK_SIZE, Entry, file_graph
+from heritage_ledger.home.deep import list_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,8 +112,8 @@ class PackageGraph:
             yield Cid(cid), self._nodes.read(size)
 
 
-def walk_package(root: Path) -> Iterator[tuple[str, str | None]]:
-    """Yield each file below `root` as (path in the package, path on disk), each empty folder with None.
+def walk_package(root: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the path below `root` of each file, with True, and of each empty folder, with False.
 
     Depth first, a folder's files before its folders, both in the order of their names; links are not
     followed, they come as files.
@@ -121,19 +121,16 @@ def walk_package(root: Path) -> Iterator[tuple[str, str | None]]:
     Raises:
         OSError: a folder cannot be read.
     """
-    pending = [(str(root), "")]
+    pending = [""]
     while pending:
-        folder, prefix = pending.pop()
-        with os.scandir(folder) as entries:
-            listed = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        prefix = pending.pop()
+        listed = sorted(list_below(root, prefix[:-1]))
         if not listed and prefix:
-            yield prefix[:-1], None
-        for name, is_folder in listed:
-            if not is_folder:
-                yield prefix + name, f"{folder}/{name}"
-        pending.extend(
-            (f"{folder}/{name}", f"{prefix}{name}/") for name, is_folder in reversed(listed) if is_folder
-        )
+            yield prefix[:-1], False
+        for met in listed:
+            if not met.is_folder:
+                yield prefix + met.name, True
+        pending.extend(f"{prefix}{met.name}/" for met in reversed(listed) if met.is_folder)
 
 
 def read_package(root: Path, graph: PackageGraph, progress: Progress) -> None:
@@ -143,13 +140,14 @@ def read_package(root: Path, graph: PackageGraph, progress: Progress) -> None:
         OSError: a file or folder cannot be read, or is a link.
     """
 
-    def work(item: tuple[str, str | None], helper: ThreadPoolExecutor | None) -> FileDigests | None:
-        full = item[1]
-        if full is None:
+    def work(item: tuple[str, bool], helper: ThreadPoolExecutor | None) -> FileDigests | None:
+        path, is_file = item
+        if not is_file:
             return None
-        return read_file(full, (), helper=helper, progress=lambda size: progress.advance(size=size))
+        return read_below(root, path, (), helper=helper, progress=lambda size: progress.advance(size=size))
 
-    for (path, _), digests in spread(walk_package(root), work, is_large=lambda item: is_large(item[1])):
+    walked = spread(walk_package(root), work, is_large=lambda item: item[1] and is_large(root, item[0]))
+    for (path, _), digests in walked:
         if digests is None:
             graph.add_folder(path)
         else:

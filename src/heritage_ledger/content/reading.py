@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from heritage_ledger.errors import OperationFailed
+from heritage_ledger.home.deep import lstat_below, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -192,38 +193,34 @@ def read_file(
     Raises:
         OSError: it cannot be opened or read, or is a link.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    folder, _, name = os.fspath(path).rpartition("/")
+    return read_below(folder or ".", name, algorithms, progress=progress, helper=helper)
+
+
+def read_below(
+    folder: str | os.PathLike[str],
+    path: str,
+    algorithms: Sequence[str],
+    *,
+    progress: Callable[[int], None] | None = None,
+    helper: ThreadPoolExecutor | None = None,
+) -> FileDigests:
+    """Read the regular file `path` below `folder` once, however long both are together.
+
+    Raises:
+        OSError: it cannot be opened or read, or is no regular file.
+    """
+    descriptor = open_regular(folder, path)
     try:
         return read_descriptor(descriptor, algorithms, progress=progress, helper=helper)
     finally:
         os.close(descriptor)
 
 
-def read_files(
-    paths: Iterable[tuple[str, str | os.PathLike[str]]],
-    algorithms: Sequence[str],
-    *,
-    threads: int = DEFAULT_THREADS,
-    progress: Callable[[int], None] | None = None,
-) -> Iterator[tuple[str, FileDigests | OSError]]:
-    """Read each file once and yield `(name, digests)` in the order given, or the error that reading met."""
-
-    def work(
-        item: tuple[str, str | os.PathLike[str]], helper: ThreadPoolExecutor | None
-    ) -> FileDigests | OSError:
-        try:
-            return read_file(item[1], algorithms, progress=progress, helper=helper)
-        except OSError as error:
-            return error
-
-    for (name, _), outcome in spread(paths, work, is_large=lambda item: is_large(item[1]), threads=threads):
-        yield name, outcome
-
-
-def is_large(path: str | os.PathLike[str] | None) -> bool:
-    """Say whether the file is worth threads of its own; what is not there is not."""
+def is_large(folder: str | os.PathLike[str], path: str) -> bool:
+    """Say whether the file `path` below `folder` is worth threads of its own; what is not there is not."""
     try:
-        return path is not None and os.lstat(path).st_size >= SPLIT_FROM
+        return lstat_below(folder, path).st_size >= SPLIT_FROM
     except OSError:
         return False
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.bags.archives import extract, is_archive
+from heritage_ledger.bags.names import show_path
 from heritage_ledger.bags.read import open_bag
 from heritage_ledger.bags.validate import validate_bag
 from heritage_ledger.content.package import PackageGraph, walk_package
@@ -17,8 +18,10 @@ from heritage_ledger.deposit.ingest import ROOM_TO_SPARE
 from heritage_ledger.deposit.naming import is_iri, is_title, new_asset
 from heritage_ledger.deposit.record import Deposit, record
 from heritage_ledger.deposit.staging import staging
+from heritage_ledger.deposit.survey import MAX_FINDINGS, path_too_long
 from heritage_ledger.errors import DiskProblem, Finding, OperationFailed, ProblemsFound, Severity
 from heritage_ledger.events.packages import BagFile
+from heritage_ledger.home.deep import lstat_below, open_regular
 from heritage_ledger.home.durable import (
     SEALED_FILE,
     SEALED_FOLDER,
@@ -26,6 +29,7 @@ from heritage_ledger.home.durable import (
     write_all,
     writing,
 )
+from heritage_ledger.home.layout import longest_path
 from heritage_ledger.home.settings import DEFAULT_CLASS
 
 if TYPE_CHECKING:
@@ -70,7 +74,9 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
         staging(books.home) as work,
         PackageGraph(folder=work.root) as graph,
     ):
-        _bring(request.bag, work.bag, progress)
+        longest = longest_path(books.home)
+        _bring(request.bag, work.bag, longest, progress)
+        _check_depth(work.bag, longest)
         report = _validate(work.bag, graph, progress)
         root = graph.finish()
         _seal(work.bag)
@@ -101,7 +107,7 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
         )
 
 
-def _bring(source: Path, target: Path, progress: Progress) -> None:
+def _bring(source: Path, target: Path, longest: int, progress: Progress) -> None:
     """Put the bag, whatever it comes in, into the staged folder."""
     if is_archive(source):
         progress.begin("extract")
@@ -114,11 +120,12 @@ def _bring(source: Path, target: Path, progress: Progress) -> None:
             root.rename(target)
         return
     open_bag(source)  # says at once that there is no bag, before anything is copied
+    _check_depth(source, longest)
     files = size = 0
-    for _, full in walk_package(source):
-        if full is not None:
+    for path, is_file in walk_package(source):
+        if is_file:
             files += 1
-            size += os.lstat(full).st_size
+            size += lstat_below(source, path).st_size
     free = shutil.disk_usage(target).free
     if free < size + ROOM_TO_SPARE:
         raise DiskProblem(
@@ -130,38 +137,44 @@ def _bring(source: Path, target: Path, progress: Progress) -> None:
             advice="free space, or put the home on a larger disk; nothing was copied",
         )
     progress.begin("copy", files=files, size=size)
-    for path, full in walk_package(source):
-        if full is None:
+    for path, is_file in walk_package(source):
+        if not is_file:
             with writing(target):
                 (target / path).mkdir(parents=True, exist_ok=True)
         else:
-            _copy(full, target / path, progress)
+            _copy(source, path, target / path, progress)
 
 
-def _copy(source: str, target: Path, progress: Progress) -> None:
-    status = os.lstat(source)
-    if not stat.S_ISREG(status.st_mode):
-        raise ProblemsFound(
-            "bag-invalid",
-            "the bag holds something else than files and folders",
-            path=os.fsencode(source).decode("utf-8", "backslashreplace"),
-            findings=(
-                Finding(
-                    "bag-link" if stat.S_ISLNK(status.st_mode) else "bag-special",
-                    "a bag holds regular files only",
-                    os.fsencode(source).decode("utf-8", "backslashreplace"),
-                    expected="a regular file",
-                    advice="ask for a bag without it",
-                ),
+def _no_file(shown: str, mode: int) -> ProblemsFound:
+    return ProblemsFound(
+        "bag-invalid",
+        "the bag holds something else than files and folders",
+        path=shown,
+        findings=(
+            Finding(
+                "bag-link" if stat.S_ISLNK(mode) else "bag-special",
+                "a bag holds regular files only",
+                shown,
+                expected="a regular file",
+                advice="ask for a bag without it",
             ),
-        )
+        ),
+    )
+
+
+def _copy(bag: Path, path: str, target: Path, progress: Progress) -> None:
+    shown = show_path(f"{bag}/{path}")
     try:
-        reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        status = lstat_below(bag, path)
+        if not stat.S_ISREG(status.st_mode):
+            raise _no_file(shown, status.st_mode)
+        reader = open_regular(bag, path)  # what took its place meanwhile is no file, or is read as it is
     except OSError as error:
         raise OperationFailed(
-            "source-unreadable", "the file cannot be read", path=source, found=error.strerror
+            "source-unreadable", "the file cannot be read", path=shown, found=error.strerror
         ) from error
     try:
+        status = os.fstat(reader)
         target.parent.mkdir(parents=True, exist_ok=True)
         writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -192,6 +205,20 @@ def _validate(bag: Path, graph: PackageGraph, progress: Progress) -> BagReport:
             findings=report.findings,
         )
     return report
+
+
+def _check_depth(bag: Path, longest: int) -> None:
+    """Refuse a bag that could not be read where it would lie."""
+    walked = (path for path, _ in walk_package(bag))
+    wrong = [path_too_long(path, longest) for path in walked if len(os.fsencode(path)) > longest]
+    if wrong:
+        raise ProblemsFound(
+            "bag-invalid",
+            f"the bag cannot be kept: {len(wrong)} of its paths are too long",
+            path=show_path(str(bag)),
+            advice="ask for a bag with shorter paths; nothing was kept",
+            findings=tuple(wrong[:MAX_FINDINGS]),
+        )
 
 
 def _seal(bag: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from typing import TYPE_CHECKING
 
 from heritage_ledger.content.reading import SPLIT_FROM, FileDigests, read_descriptor, spread
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from heritage_ledger.deposit.survey import SourceFile, Survey
     from heritage_ledger.progress import Progress
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -81,11 +82,13 @@ class _Copier:
         source = self._open(file, name)
         try:
             before = os.fstat(source)
-            if (before.st_size, before.st_mtime_ns, before.st_ino) != file[1:]:
+            is_file = stat.S_ISREG(before.st_mode)  # a pipe may have taken its place
+            if not is_file or (before.st_size, before.st_mtime_ns, before.st_ino) != file[1:]:
                 raise _changed(file, before.st_size)
             target = self.target + b"/" + name
-            if self.link and before.st_nlink == 1 and self._linked(name, target):
-                before = os.fstat(source)
+            is_linked = self.link and before.st_nlink == 1 and self._linked(name, target, source)
+            before = os.fstat(source)  # a link changes the time of change
+            if is_linked:
                 digests = self._read(file, source, None, helper)
             else:
                 digests = self._copy(file, source, target, before, helper)
@@ -103,13 +106,21 @@ class _Copier:
         except OSError as error:
             raise _unreadable(file, error) from error
 
-    def _linked(self, name: bytes, target: bytes) -> bool:
-        """Give the source file a second name in the payload; False where the file system cannot."""
+    def _linked(self, name: bytes, target: bytes, source: int) -> bool:
+        """Give the source file a second name in the payload; False where the file system cannot.
+
+        The name may stand for another file by now: what was linked has to be the file that is open, whose
+        bytes are read and recorded. Else the link goes, and the open file is copied.
+        """
         try:
             os.link(self.source + b"/" + name, target, follow_symlinks=False)
         except OSError:
             return False
-        return True
+        with writing(os.fsdecode(target)):
+            if os.path.samestat(os.lstat(target), os.fstat(source)):
+                return True
+            os.unlink(target)  # noqa: PTH108 - bytes paths
+        return False
 
     def _copy(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import stat
 from dataclasses import dataclass
@@ -101,9 +102,7 @@ def ingest(books: Books, request: Request, progress: Progress) -> Receipt:
         (work.root / "survey").open("w+b") as spool,
         PackageGraph(folder=work.root) as graph,
     ):
-        found = survey(
-            request.source, spool, skip_junk=request.skip_junk, home=books.home.root, progress=progress
-        )
+        found = survey(request.source, spool, skip_junk=request.skip_junk, home=books.home, progress=progress)
         _check_room(work, found, link=request.move)
         with BagWriter(work.bag, algorithms=request.algorithms) as writer:
             making = _Making(books, request, work, graph, writer)
@@ -239,20 +238,45 @@ def _take_over(found: Survey, payload: Path) -> None:
     """Remove each source file that still is the one that was read, and the folders left empty by that."""
     folders = set()
     for file in found:
-        name = os.path.join(found.source, file.path.encode())  # noqa: PTH118 - bytes paths
         kept = payload / file.path
         with writing(kept), contextlib.suppress(FileNotFoundError):  # released to the engine
             kept.chmod(SEALED_FILE)
-        status = os.lstat(name)
-        same = (status.st_size, status.st_mtime_ns, status.st_ino) == file[1:]
-        if same and stat.S_ISREG(status.st_mode):
-            with writing(os.fsdecode(name)):
-                os.unlink(name)  # noqa: PTH108 - bytes paths
+        if _remove_held(os.path.join(found.source, file.path.encode()), file):  # noqa: PTH118 - bytes paths
             folders.add(file.path.rpartition("/")[0])
     if found.single:
         return
     for folder in sorted(folders, key=len, reverse=True):
         _remove_empty(found.source, folder)
+
+
+def _remove_held(name: bytes, file: SourceFile) -> bool:
+    """Remove the source file, if it is the one that was read; say whether it is gone.
+
+    It gets another name first: what comes under the old one after that is not touched, and what came just
+    before goes back.
+    """
+    if not _is_read(name, file):
+        return False
+    aside = os.path.join(os.path.dirname(name), b".heritage-moved-" + secrets.token_hex(8).encode())  # noqa: PTH118, PTH120 - bytes paths
+    with writing(os.fsdecode(name)):
+        os.rename(name, aside)  # noqa: PTH104 - bytes paths
+        if _is_read(aside, file):
+            os.unlink(aside)  # noqa: PTH108 - bytes paths
+            return True
+        with contextlib.suppress(FileExistsError):  # a third one is there: then both stay
+            os.link(aside, name, follow_symlinks=False)
+            os.unlink(aside)  # noqa: PTH108 - bytes paths
+    return False
+
+
+def _is_read(name: bytes, file: SourceFile) -> bool:
+    """Say whether the file under `name` is the one that the survey saw and the copy read."""
+    try:
+        status = os.lstat(name)
+    except FileNotFoundError:
+        return False
+    same = (status.st_size, status.st_mtime_ns, status.st_ino) == file[1:]
+    return same and stat.S_ISREG(status.st_mode)
 
 
 def _remove_empty(source: bytes, folder: str) -> None:

@@ -8,7 +8,7 @@ note is whole.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from heritage_ledger.bags.stored import write_stored
 from heritage_ledger.content.cid import format_cid
@@ -17,6 +17,7 @@ from heritage_ledger.deposit.staging import staging
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed
 from heritage_ledger.fixity.packages import blocks_stage
 from heritage_ledger.fixity.verdict import Outcome
+from heritage_ledger.home.deep import open_regular
 from heritage_ledger.home.durable import (
     SEALED_FILE,
     SEALED_FOLDER,
@@ -63,7 +64,7 @@ def release(home: Home, kubo: KuboEngine, row: PackageRow) -> None:
             findings=stage.findings,
             advice="fill the engine again: `heritage engine move --to kubo`",
         )
-    tags = sum(1 for path, full in walk_package(folder) if full is not None and path[:5] != "data/")
+    tags = sum(1 for path, is_file in walk_package(folder) if is_file and path[:5] != "data/")
     write_released(folder, Released(format_cid(row.package_cid), tags))
     with staging(home) as work:
         with writing(folder):
@@ -151,17 +152,21 @@ def check_address(folder: Path, cid: Cid) -> None:
 
 
 def _copy(source: Path, target: Path, progress: Progress) -> None:
-    for path, full in walk_package(source):
+    for path, is_file in walk_package(source):
         with writing(target):
-            if full is None:
+            if not is_file:
                 (target / path).mkdir(parents=True)
                 continue
             (target / path).parent.mkdir(parents=True, exist_ok=True)
-        with writing(target), open(full, "rb") as file, (target / path).open("xb") as copy:  # noqa: PTH123 - text
+        with writing(target), _reading(source, path) as file, (target / path).open("xb") as copy:
             while piece := file.read(1 << 20):
                 copy.write(piece)
                 progress.advance(size=len(piece))
         progress.advance(files=1)
+
+
+def _reading(source: Path, path: str) -> BinaryIO:
+    return os.fdopen(open_regular(source, path), "rb")
 
 
 def seal(bag: Path) -> None:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from heritage_ledger.bags.names import DirectoryNames, is_junk
 from heritage_ledger.errors import Finding, ProblemsFound, Severity, UsageError
+from heritage_ledger.home.layout import longest_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from heritage_ledger.home.layout import Home
     from heritage_ledger.progress import Progress
 
 MAX_FINDINGS = 10_000
@@ -61,18 +63,19 @@ class Survey:
                 yield SourceFile(path.decode(), int(size), int(modified), int(inode))
 
 
-def survey(source: Path, spool: BinaryIO, *, skip_junk: bool, home: Path, progress: Progress) -> Survey:
+def survey(source: Path, spool: BinaryIO, *, skip_junk: bool, home: Home, progress: Progress) -> Survey:
     """Look at `source`, a folder or a single file, and list what is there.
 
-    `spool` is an empty file open for reading and writing; `home` may not lie within the source or hold it.
+    `spool` is an empty file open for reading and writing; `home` may not lie within the source or hold it,
+    and every path has to fit into it.
 
     Raises:
         UsageError: the source is absent, or overlaps the home.
         ProblemsFound: the source cannot be taken as it is (`source-refused`); every reason is a finding.
     """
     progress.begin("survey")
-    root = _check_place(source, home)
-    walk = _Walk(spool, progress, skip_junk=skip_junk)
+    root = _check_place(source, home.root)
+    walk = _Walk(spool, progress, skip_junk=skip_junk, longest=longest_path(home) - len("data/"))
     if source.is_dir():
         walk.folder(root)
         top, single = root, False
@@ -113,11 +116,24 @@ def _check_place(source: Path, home: Path) -> bytes:
     return os.fsencode(root)
 
 
+def path_too_long(path: str, longest: int) -> Finding:
+    """The finding about a path that has no place in a home, or none in a longer one."""
+    return Finding(
+        "source-path-too-long",
+        "the path is too long: where it would lie, most programs could not read the file",
+        path,
+        expected=f"{longest} bytes at most",
+        found=f"{len(path.encode())} bytes",
+        advice="shorten the names of its folders, or pack the deepest of them into an archive",
+    )
+
+
 class _Walk:
     """Goes through the source depth first, a folder's files before its folders."""
 
-    def __init__(self, spool: BinaryIO, progress: Progress, *, skip_junk: bool) -> None:
+    def __init__(self, spool: BinaryIO, progress: Progress, *, skip_junk: bool, longest: int) -> None:
         self.spool = spool
+        self.longest = longest
         self.progress = progress
         self.skip_junk = skip_junk
         self.files = 0
@@ -196,6 +212,9 @@ class _Walk:
             return None
 
     def _file(self, full: bytes, path: str, status: os.stat_result) -> None:
+        if len(path.encode()) > self.longest:
+            self._add(path_too_long(path, self.longest))
+            return
         try:
             os.close(os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK))
         except OSError as error:

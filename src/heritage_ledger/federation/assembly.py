@@ -7,6 +7,7 @@ goes on where it was, and a flipped bit costs one block.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections import deque
@@ -20,7 +21,8 @@ from heritage_ledger.content.message import Kind
 from heritage_ledger.content.walk import Leaf, file_leaves
 from heritage_ledger.errors import EvidenceInvalid
 from heritage_ledger.federation.source import BATCH_BYTES, MAX_BATCH
-from heritage_ledger.home.durable import writing
+from heritage_ledger.home.deep import open_below
+from heritage_ledger.home.durable import disk_error, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 
 AHEAD: Final = 2
 """Batches that are on their way while one is written."""
+_ABOUT_US: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENAMETOOLONG}
+)
+"""What says that this process cannot read a file, and not that the file is damaged."""
 MAX_PATH: Final = 4_096
 """Bytes of a path in a bag."""
 
@@ -97,12 +103,18 @@ def pieces(get: Get, file: TreeFile) -> Iterator[Piece]:
 
 
 def bad_pieces(folder: Path, get: Get, file: TreeFile) -> tuple[list[Piece], int]:
-    """Return the pieces of a file that are not whole in `folder`, and the size that the file must have."""
+    """Return the pieces of a file that are not whole in `folder`, and the size that the file must have.
+
+    Raises:
+        DiskProblem, OperationFailed: this process may not or cannot look, which says nothing of the bytes.
+    """
     bad = []
     size = 0
     try:
-        descriptor = os.open(folder / file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        descriptor = open_below(folder, file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in _ABOUT_US:
+            raise disk_error(error, folder / file.path) from error
         descriptor = None
     try:
         for piece in pieces(get, file):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +21,11 @@ from heritage_ledger.events.bodies import FileFailure, recovery_body
 from heritage_ledger.federation.aside import Aside, begun_before
 from heritage_ledger.federation.assembly import Piece, Writer, bad_pieces, fetch, pieces, tree_files
 from heritage_ledger.federation.source import Nodes, first_of
+from heritage_ledger.home.deep import lstat_below
 from heritage_ledger.home.durable import (
     SEALED_FILE,
     SEALED_FOLDER,
+    disk_error,
     sync_descriptor,
     sync_folder,
     writing,
@@ -166,7 +169,7 @@ class Repair:
         """Make one file whole; return None if it was, or the ranges that nobody gave."""
         bad, size = bad_pieces(folder, self._get, file)
         place = folder / file.path
-        found = place.lstat().st_size if place.is_file() and not place.is_symlink() else None
+        found = _size(folder, file.path)
         progress.advance(files=1, size=size)
         if not bad and found == size:
             return None
@@ -264,6 +267,17 @@ def _paths(get: Callable[[Cid], bytes], root: Cid, cids: set[Cid]) -> dict[Cid, 
                 if piece.cid in cids:
                     found.setdefault(piece.cid, []).append(piece)
     return found
+
+
+def _size(folder: Path, path: str) -> int | None:
+    """Bytes of the file at `path`; None where there is none."""
+    try:
+        status = lstat_below(folder, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise disk_error(error, folder / path) from error
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _renamed(piece: Piece, path: str) -> Piece:

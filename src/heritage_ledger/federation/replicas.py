@@ -9,6 +9,7 @@ goes on.
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ from heritage_ledger.federation.mirroring import mirror_evidence, open_mirror_in
 from heritage_ledger.federation.source import Nodes
 from heritage_ledger.fixity.bag import Claim, check_bag
 from heritage_ledger.home import lock
+from heritage_ledger.home.deep import PATH_MAX
 from heritage_ledger.home.durable import TreeSync, move_folder, remove_tree, sync_folder, writing
 from heritage_ledger.index.absorb import add_content, is_complete
 from heritage_ledger.progress import SILENT
@@ -266,6 +268,9 @@ class Replicator:
     def _folder(self, peer: Peer, row: PackageRow) -> Path:
         return self._home.replicas / peer.origin / format_cid(row.package_cid)
 
+    def _incoming(self, row: PackageRow) -> Path:
+        return self._home.replicas / ".incoming" / format_cid(row.package_cid)
+
     def _take(self, place: _Place, source: PeerBlocks, progress: Progress, *, is_new: bool) -> Replicated:
         peer, row = place.peer, place.row
         name = format_cid(row.package_cid)
@@ -303,11 +308,11 @@ class Replicator:
         peer, index, row = place.peer, place.index, place.row
         target = self._folder(peer, row)
         if not target.is_dir():
-            incoming = self._home.replicas / ".incoming" / format_cid(row.package_cid)
+            incoming = self._incoming(row)
             with writing(incoming):
                 incoming.mkdir(exist_ok=True)
             with TreeSync(incoming) as tree:
-                self._fill(incoming, row, source, progress)
+                self._fill(place, source, progress)
                 try:
                     _check(incoming, row, index)
                 except EvidenceInvalid:
@@ -323,7 +328,9 @@ class Replicator:
         elif not is_complete(index, row.log_index):
             _check(target, row, index)
 
-    def _fill(self, incoming: Path, row: PackageRow, source: PeerBlocks, progress: Progress) -> None:
+    def _fill(self, place: _Place, source: PeerBlocks, progress: Progress) -> None:
+        row, target = place.row, self._folder(place.peer, place.row)
+        incoming = self._incoming(row)
         progress.begin("replicate", files=row.files, size=row.bytes)
         left = row.bytes + SPARE_BYTES
 
@@ -332,6 +339,7 @@ class Replicator:
             file: TreeFile
             get = Nodes(source.get, source.get_many)
             for file in tree_files(get, row.package_cid):
+                _check_fits(target, file.path)
                 if file.cid is None:
                     with writing(incoming):
                         (incoming / file.path).mkdir(parents=True, exist_ok=True)
@@ -359,6 +367,24 @@ class Replicator:
                 found=f"{len(missing)} blocks are missing",
                 advice="what came is kept; the next round asks for the rest",
             )
+
+
+def _check_fits(target: Path, path: str) -> None:
+    """Refuse, before anything is promised, a file that has no place where the replica will lie.
+
+    Raises:
+        EvidenceInvalid: `replica-path`.
+    """
+    longest = PATH_MAX - 2 - len(os.fsencode(target.absolute()))
+    if len(path.encode()) > longest:
+        raise EvidenceInvalid(
+            "replica-path",
+            "the tree has a name that has no place on a disk",
+            path=path[:200],
+            expected=f"{longest} bytes at most, in the folder of this replica",
+            found=f"{len(path.encode())} bytes",
+            advice="move the home to a shorter path; nothing of it was kept",
+        )
 
 
 def _promised(index: Index, promise: Pledge) -> Iterator[PackageRow]:

@@ -112,8 +112,8 @@ def test_every_file_is_told_once_in_the_order_of_the_walk(make):
     files, folders = [], []
     validate_bag(root, on_file=lambda path, digests: files.append(path), on_folder=folders.append)
     walked = list(walk_package(root))
-    assert files == [path for path, full in walked if full is not None]
-    assert folders == ["data/empty"] == [path for path, full in walked if full is None]
+    assert files == [path for path, is_file in walked if is_file]
+    assert folders == ["data/empty"] == [path for path, is_file in walked if not is_file]
 
 
 def test_the_address_comes_out_of_the_same_read(make):
@@ -128,10 +128,13 @@ def test_the_address_comes_out_of_the_same_read(make):
 def test_all_algorithms_come_from_one_read_of_each_file(make, monkeypatch):
     root = make(algorithms=("md5", "sha1", "sha256", "sha512"))
     opened = []
-    real = walk.read_file
-    monkeypatch.setattr(
-        walk, "read_file", lambda path, *rest, **more: opened.append(path) or real(path, *rest, **more)
-    )
+    real = walk.read_below
+
+    def read_below(folder, path, *rest, **more):
+        opened.append(path)
+        return real(folder, path, *rest, **more)
+
+    monkeypatch.setattr(walk, "read_below", read_below)
     assert told(root) == []
     assert len(opened) == len(set(opened)) == 7
 
@@ -199,20 +202,20 @@ def test_pipes_and_sockets_are_named(make, monkeypatch):
 def test_what_cannot_be_read_is_named_and_the_rest_is_checked(make, monkeypatch):
     root = make({"a": b"1", "b": b"2", "c/d": b"3", "c/e/f": b"4", "z": b"5"})
     (root / "data" / "z").write_bytes(b"damaged")
-    real_read, real_scan = walk.read_file, os.scandir
+    real_read, real_list = walk.read_below, walk.list_below
 
-    def read_file(path, *rest, **more):
-        if str(path).endswith("/b"):
+    def read_below(folder, path, *rest, **more):
+        if path.endswith("/b"):
             raise OSError(5, "Input/output error")
-        return real_read(path, *rest, **more)
+        return real_read(folder, path, *rest, **more)
 
-    def scandir(path):
-        if str(path).endswith("/c"):
+    def list_below(folder, path):
+        if path.endswith("/c"):
             raise PermissionError(13, "Permission denied")
-        return real_scan(path)
+        return real_list(folder, path)
 
-    monkeypatch.setattr(walk, "read_file", read_file)
-    monkeypatch.setattr(walk.os, "scandir", scandir)
+    monkeypatch.setattr(walk, "read_below", read_below)
+    monkeypatch.setattr(walk, "list_below", list_below)
     seen = []
     report = validate_bag(root, on_file=lambda path, _: seen.append(path))
     assert [(finding.code, finding.path, (finding.found or "")[:12]) for finding in report.findings] == [

@@ -10,10 +10,11 @@ import pytest
 from heritage_ledger.content.reading import (
     CHUNK_SIZE,
     SPLIT_FROM,
+    is_large,
     read_descriptor,
     read_file,
-    read_files,
     read_small,
+    spread,
     supports,
 )
 from heritage_ledger.errors import OperationFailed
@@ -33,11 +34,13 @@ def test_every_size_gives_the_plain_digests(tmp_path, threads):
         (tmp_path / name).write_bytes(data)
     told = []
     results = list(
-        read_files(
-            [(name, tmp_path / name) for name in contents],
-            ["sha512", "md5"],
+        spread(
+            contents,
+            lambda name, helper: read_file(
+                tmp_path / name, ["sha512", "md5"], helper=helper, progress=told.append
+            ),
+            is_large=lambda name: is_large(tmp_path, name),
             threads=threads,
-            progress=told.append,
         )
     )
     assert [name for name, _ in results] == list(contents)
@@ -81,14 +84,14 @@ def test_a_pipe_with_short_reads_is_cut_at_the_same_places():
     assert found.digests["sha256"] == hashlib.sha256(data).digest()
 
 
-def test_a_missing_file_and_a_link_are_results_not_crashes(tmp_path):
+def test_a_missing_file_a_link_and_a_pipe_are_not_read(tmp_path):
     (tmp_path / "real").write_bytes(b"x")
     (tmp_path / "link").symlink_to("real")
-    names = ["real", "none", "link"]
-    results = dict(read_files([(name, tmp_path / name) for name in names], ["sha512"]))
-    assert isinstance(results["none"], FileNotFoundError)
-    assert isinstance(results["link"], OSError)
-    assert results["real"].size == 1
+    os.mkfifo(tmp_path / "pipe")
+    assert read_file(tmp_path / "real", ["sha512"]).size == 1
+    for name in ("none", "link", "pipe"):
+        with pytest.raises(OSError, match=name if name != "pipe" else "regular"):
+            read_file(tmp_path / name, ["sha512"])
 
 
 def test_an_unknown_algorithm_is_said(tmp_path):

@@ -16,6 +16,7 @@ from heritage_ledger import Ledger
 from heritage_ledger.deposit.survey import survey
 from heritage_ledger.errors import HeritageError, OperationFailed, ProblemsFound, UsageError
 from heritage_ledger.fixity.verdict import Outcome
+from heritage_ledger.home.layout import Home
 from heritage_ledger.progress import Silent
 from heritage_testkit.dying import Child
 
@@ -80,7 +81,7 @@ def test_a_file_that_cannot_be_read_is_listed(tmp_path, source):
             os.setuid(65534)
         with tempfile.TemporaryFile() as spool:
             try:
-                survey(source, spool, skip_junk=False, home=Path("/nowhere"), progress=Silent())
+                survey(source, spool, skip_junk=False, home=Home(Path("/nowhere")), progress=Silent())
             except ProblemsFound as error:
                 acknowledge(str([(finding.code, finding.path) for finding in error.findings]))
 
