@@ -142,23 +142,24 @@ def asset_lines(asset: AssetSummary, output: Output) -> Iterator[str]:
     )
 
 
-def event_lines(event: EventSummary, output: Output) -> Iterator[str]:
-    """Yield one event of a list."""
-    yield from row(_event_parts(event), output.width)
+def event_lines(event: EventSummary, output: Output, origin: str | None = None) -> Iterator[str]:
+    """Yield one event of a list; `origin` is the log that is listed, others are named."""
+    yield from row(_event_parts(event, origin), output.width)
 
 
-def _event_parts(event: EventSummary) -> tuple[str | None, ...]:
+def _event_parts(event: EventSummary, origin: str | None) -> tuple[str | None, ...]:
     package = None if event.asset is None else event.asset
     if package is not None and event.version is not None:
         package = f"{package} v{event.version}"
     kind = next((name for name in event.types if name not in _EVERY_EVENT), " ".join(event.types))
     outcome = None if event.outcome in {None, "success"} else event.outcome
-    return (f"{event.log_index:>6}", event.created, kind, package, outcome, f"by {event.agent}")
+    where = f"in {event.log}" if event.log not in {None, origin} else None
+    return (f"{event.log_index:>6}", event.created, kind, package, outcome, f"by {event.agent}", where)
 
 
-def step_lines(step: TraceStep, output: Output) -> Iterator[str]:
-    """Yield one step of a trace with its evidence and every finding."""
-    yield from row(_event_parts(step.event), output.width)
+def step_lines(step: TraceStep, output: Output, origin: str | None = None) -> Iterator[str]:
+    """Yield one step of a trace with its evidence and every finding; logs other than `origin` are named."""
+    yield from row(_event_parts(step.event, origin), output.width)
     words = [
         f"{name} {output.paint(said(outcome.value), said(outcome.value))}"
         for name, outcome in (("signature", step.signature), ("inclusion", step.inclusion))
@@ -170,7 +171,7 @@ def step_lines(step: TraceStep, output: Output) -> Iterator[str]:
         yield from finding_lines(finding, output, indent=" " * 8)
 
 
-def shown_lines(shown: Shown) -> Iterator[str]:
+def shown_lines(shown: Shown, output: Output, origin: str | None = None) -> Iterator[str]:
     """Yield what is known of one thing."""
     if shown.event is not None:
         yield from _event_facts(shown.event)
@@ -182,6 +183,10 @@ def shown_lines(shown: Shown) -> Iterator[str]:
         yield from _package_facts(package)
     for place in shown.files:
         yield from _place_facts(place)
+    if shown.events:
+        yield "events"
+    for event in shown.events:
+        yield from event_lines(event, output, origin)
     if shown.more:
         yield "and in more places than are shown here"
 

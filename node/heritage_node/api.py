@@ -91,7 +91,7 @@ async def package(request: web.Request) -> web.Response:
         row = service.ledger.index.package_by_cid(_cid(name))
         if row is None:
             raise EvidenceMissing("not-found", "no package of this CID is recorded here", path=name)
-        shown: PackageSummary = service.ledger.show(name).packages[0]
+        shown: PackageSummary = service.ledger.reader.package(row)
         return {key: value for key, value in asdict(shown).items() if key != "folder"} | {
             "witnessed": service.federation.standing().says(shown.log_index)
         }

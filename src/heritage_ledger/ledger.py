@@ -12,7 +12,7 @@ Reading needs no passphrase. Every error is a `heritage_ledger.errors.HeritageEr
 from __future__ import annotations
 
 import contextlib
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -33,11 +33,12 @@ from heritage_ledger.fixity.doctor import examine
 from heritage_ledger.fixity.evidence import LogEvidence, open_evidence
 from heritage_ledger.fixity.home import log_verifiers, verify_home, verify_log
 from heritage_ledger.fixity.packages import Recorded, verify_package
+from heritage_ledger.fixity.rows import RowsCheck
+from heritage_ledger.fixity.verdict import Verdict
 from heritage_ledger.home.keyring import open_keys
 from heritage_ledger.home.layout import Home, open_home
 from heritage_ledger.home.settings import DEFAULT_CLASS, Settings, check_database, read_settings
-from heritage_ledger.index.resolve import event_of, package_of
-from heritage_ledger.index.selection import package_names, select
+from heritage_ledger.index.resolve import event_of, package_of, packages_of
 from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
 from heritage_ledger.log.files import LogFiles
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.backup import BackedUp
     from heritage_ledger.federation.recover import Recovered
     from heritage_ledger.fixity.verdict import Stage, Verdict
+    from heritage_ledger.index.rows import PackageRow
     from heritage_ledger.index.store import Index
     from heritage_ledger.progress import Progress
     from heritage_ledger.provenance.trace import EventSummary, Trace
@@ -295,15 +297,16 @@ class Ledger:
     @property
     def reader(self) -> Reader:
         """The own log, to look things up in; `federation.reader` is one over a mirror."""
-        return Reader(self.home, self.origin, self.index, self.evidence)
+        others = lambda: self.federation.logs(self.origin)  # noqa: E731 - asked for only by some questions
+        return Reader(self.home, self.origin, self.index, self.evidence, others)
 
     def assets(self) -> Iterator[AssetSummary]:
         """Every asset with its latest version; see `Reader.assets`."""
         return self.reader.assets()
 
-    def events(self, asset: str | None = None) -> Iterator[EventSummary]:
-        """The events of an asset, or all; see `Reader.events`."""
-        return self.reader.events(asset)
+    def events(self, what: str | None = None) -> Iterator[EventSummary]:
+        """All events about what `what` names, or all of the log; see `Reader.events`."""
+        return self.reader.events(what)
 
     def show(self, what: str) -> Shown:
         """What is known about an asset, package, event or file; see `Reader.show`."""
@@ -320,17 +323,19 @@ class Ledger:
     ) -> Iterator[Verdict]:
         """Check packages, all or those of `assets`, and yield a verdict for each; nothing is written.
 
-        A package's CID names it too. With `deep` everything in the home is checked from its stored bytes,
-        without believing the index; the last verdict is that of the home itself.
+        What the index says of a package is compared with its signed event, and the log is asked whether it
+        took in more. With `deep` everything in the home is checked from its stored bytes, without believing
+        the index; the last verdict is that of the home itself.
 
         Raises:
-            EvidenceMissing: a name matches nothing (`not-found`); then nothing is checked.
+            EvidenceMissing: a name stands for no package (`not-found`).
         """
         if deep:
             yield from verify_home(self.home, self.settings, progress, kubo=self.kubo, names=assets)
             return
-        rows = select(self.index.packages(), assets, package_names)
         evidence = self.evidence()
+        rows = self._recorded(assets, evidence)
+        check = RowsCheck(self.home, self.index)
         progress.begin("verify", files=sum(row.files for row in rows), size=sum(row.bytes for row in rows))
         for row in rows:
             recorded = Recorded(
@@ -340,7 +345,20 @@ class Ledger:
                 format_cid(row.package_cid),
                 format_cid(row.payload_cid),
             )
-            yield verify_package(self.home, evidence, recorded, progress, kubo=self.kubo)
+            compare = partial(check.stage, row)
+            yield verify_package(self.home, evidence, recorded, progress, kubo=self.kubo, rows=compare)
+        whole = {row.asset for row in rows} if assets else set()
+        listed = [row for asset in whole for row in self.index.packages(asset)] if assets else rows
+        yield from check.missing(evidence, listed, whole)
+
+    def _recorded(self, names: Sequence[str], evidence: LogEvidence) -> list[PackageRow]:
+        """The packages that are named, each once; all where none is. A deposit of this moment is left out."""
+        size = None if evidence.checkpoint is None else evidence.checkpoint.size
+        if names:
+            found = [row for name in names for row in packages_of(self.index, name)]
+        else:
+            found = list(self.index.packages())
+        return list({row.log_index: row for row in found if size is None or row.log_index < size}.values())
 
     def verify_log(self, *, progress: Progress = SILENT) -> Verdict:
         """Check every entry, tile and signature of the log, and that the head in the state fits."""
@@ -388,6 +406,7 @@ class Ledger:
 
         Raises:
             EvidenceMissing: nothing here has this name, or the checkpoint does not reach it.
+            UsageError: several assets have what it names (`name-ambiguous`).
             EvidenceInvalid: the log is damaged; nothing is proved then.
         """
         log = self.log
@@ -402,10 +421,11 @@ class Ledger:
     ) -> PackageSummary:
         """Write a package's bag into the new folder `target`, byte for byte, from the disk or the engine.
 
-        `asset` may be a package's CID too; without `version` the latest is meant.
+        `asset` may be any name of one package; without `version` the latest is meant.
 
         Raises:
             EvidenceMissing: there is no such package (`not-found`), or a block of it is missing.
+            UsageError: packages of several assets have this name (`name-ambiguous`).
             EvidenceInvalid: the package is damaged; nothing is kept.
             OperationFailed: something lies at `target`.
         """

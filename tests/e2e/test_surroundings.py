@@ -47,12 +47,17 @@ def source(tmp_path_factory):
     return folder
 
 
+def _around(locales, around):
+    kept = {name: os.environ[name] for name in ("PATH", "HERITAGE_MARKS") if name in os.environ}
+    return kept | {"LOCPATH": str(locales), **LOCALES[around]}
+
+
 def _job(tmp_path, source, locales, around, place):
     umask, folder, zone = place
     done = subprocess.run(
         [sys.executable, str(JOB), str(tmp_path / "home"), str(source), str(tmp_path / "out"), umask],
         cwd=source if folder == "source" else folder,
-        env={"PATH": os.environ["PATH"], "LOCPATH": str(locales), "TZ": zone, **LOCALES[around]},
+        env=_around(locales, around) | {"TZ": zone},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
@@ -106,7 +111,7 @@ def test_the_main_job_gives_the_same_everywhere(tmp_path, source, locales, ordin
 @pytest.mark.parametrize("around", LOCALES)
 def test_the_command_itself_does_not_accuse_a_sound_bag(source, locales, ordinary, around):
     home, _ = ordinary
-    environment = {"PATH": os.environ["PATH"], "LOCPATH": str(locales), **LOCALES[around]}
+    environment = _around(locales, around)
     for words in (["--json", "verify", "--deep"], ["show", "data/Fès é.txt"]):
         done = subprocess.run(
             [HERITAGE, "--home", str(home), *words],
@@ -139,7 +144,7 @@ for call in (lambda: Ledger.open(Path(sys.argv[1])),
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(home), str(tmp_path / "new")],
-        env={"LOCPATH": str(locales), **LOCALES[around]},
+        env=_around(locales, around),
         capture_output=True,
         text=True,
         check=True,

@@ -26,10 +26,17 @@ SAYS_IT = {
     "home-unreadable",
     "key-file-missing",
     "log-unreadable",
+    "log-unsure",
     "package-unreadable",
 }
 """Codes that say that something could not be read, and nothing more."""
-OF_THE_MACHINE = {"doctor-keys-unsealed", "doctor-space", "doctor-sqlite", "doctor-inodes"}
+OF_THE_MACHINE = {
+    "doctor-keys-unsealed",
+    "doctor-space",
+    "doctor-sqlite",
+    "doctor-inodes",
+    "doctor-no-witness",
+}
 
 
 @pytest.fixture(scope="module")

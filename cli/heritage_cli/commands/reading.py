@@ -72,7 +72,7 @@ def list_(context: typer.Context, *, peer: Peer = None) -> Ending:
 )
 def show(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="ASSET|CID|PATH", help="A name, an address or a path.")],
+    what: Annotated[str, typer.Argument(metavar="NAME", help="An asset, address, path or event.")],
     *,
     peer: Peer = None,
 ) -> Ending:
@@ -82,7 +82,8 @@ def show(
         shown = reader.show(what)
         standing = ledger.federation.standing()
         own = reader.origin == ledger.origin
-    lines = list(text.shown_lines(shown))
+        origin = reader.origin
+    lines = list(text.shown_lines(shown, session.output, origin))
     more: dict[str, str] = {}
     if not own:
         more = {"word_of": reader.origin}
@@ -98,8 +99,8 @@ def show(
 @command(app, "events", "heritage events", "heritage events https://museum.example/object/1887.12")
 def events(
     context: typer.Context,
-    asset: Annotated[
-        str | None, typer.Argument(metavar="ASSET", help="Only events about this asset.")
+    what: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Only events about this, by whomever.")
     ] = None,
     *,
     peer: Peer = None,
@@ -108,10 +109,10 @@ def events(
     session = session_of(context)
     output = session.output
     number = 0
-    with session.ledger() as ledger, _reader(ledger, peer, asset) as reader:
+    with session.ledger() as ledger, _reader(ledger, peer, what) as reader:
         _say_whose(session, ledger, reader)
-        for number, event in enumerate(reader.events(asset), 1):  # noqa: B007 - counted for the verdict
-            output.result("event", event, text.event_lines(event, output))
+        for number, event in enumerate(reader.events(what), 1):  # noqa: B007 - counted for the verdict
+            output.result("event", event, text.event_lines(event, output, reader.origin))
     return Ending(fields={"events": number})
 
 
@@ -123,7 +124,7 @@ def events(
 )
 def trace(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="ASSET|CID|FILE", help="What to follow.")],
+    what: Annotated[str, typer.Argument(metavar="NAME", help="An asset, address, path or event.")],
     *,
     peer: Peer = None,
 ) -> Ending:
@@ -134,8 +135,12 @@ def trace(
     with session.ledger() as ledger, _reader(ledger, peer, what) as reader:
         _say_whose(session, ledger, reader)
         traced = reader.trace(what)
+        origin = reader.origin
     for step in traced.steps:
         tally.add(results.worst(step.signature, step.inclusion), step.findings)
-        output.result("step", step, text.step_lines(step, output))
+        output.result("step", step, text.step_lines(step, output, origin))
+    tally.add("", traced.findings)
+    for finding in traced.findings:
+        output.result("finding", finding, text.finding_lines(finding, output))
     ending = results.end_with(session, tally, ExitCode.EVIDENCE_INVALID)
     return Ending(ending.exit_code, ending.fields | {"subject": traced.subject, "steps": len(traced.steps)})

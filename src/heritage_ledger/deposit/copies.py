@@ -18,7 +18,7 @@ from heritage_ledger.deposit.engines import open_kubo
 from heritage_ledger.errors import Finding, HeritageError, Severity, UsageError
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.home.settings import read_secret
-from heritage_ledger.index.selection import package_names, select
+from heritage_ledger.index.resolve import packages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ class Copies:
         return target
 
     def _rows(self, asset: str | None) -> list[PackageRow]:
-        return select(self._index.packages(), () if asset is None else (asset,), package_names)
+        return list(self._index.packages()) if asset is None else packages_of(self._index, asset)
 
     def ask(self, asset: str | None = None, *, progress: Progress) -> int:
         """Ask for the copies of an asset's packages (or those of a CID, or all); return of how many packages.

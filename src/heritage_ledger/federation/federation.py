@@ -26,17 +26,25 @@ from heritage_ledger.federation.floor import take_floor
 from heritage_ledger.federation.forks import keep_fork, stored_forks
 from heritage_ledger.federation.guard import Guard, is_unsure
 from heritage_ledger.federation.holdings import Holdings
-from heritage_ledger.federation.mirroring import evidence_in, mirror_of, open_mirror_index, sync_mirror
+from heritage_ledger.federation.mirroring import (
+    evidence_in,
+    mirror_evidence,
+    mirror_of,
+    open_mirror_index,
+    sync_mirror,
+)
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.repair import Repair, record_recovery
 from heritage_ledger.federation.replicas import Duties, PackageHolders, Replicator, holders, pledge
 from heritage_ledger.federation.signing import Request, sign_request
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.witnessing import ASKED_AT_ONCE, Witnesses, standing
+from heritage_ledger.fixity.evidence import open_log
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.release import is_released
-from heritage_ledger.index.selection import package_names, select
+from heritage_ledger.index.resolve import packages_here, packages_of
+from heritage_ledger.index.selection import not_found
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.fork import MAX_FORK_SIZE, parse_fork
@@ -58,6 +66,7 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.repair import Repaired
     from heritage_ledger.federation.replicas import Pledge, Replicated
     from heritage_ledger.federation.witnessing import Round, Standing
+    from heritage_ledger.fixity.evidence import LogEvidence
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.settings import Settings
     from heritage_ledger.home.state import StateStore
@@ -234,7 +243,16 @@ class Federation:
         peer = self.peers.get(which if fork is None else fork.origin)
         place = self.home.branch_of(peer.origin, "" if fork is None else fork.name)
         with Index.open(place.index, origin=peer.origin, make=False) as index:
-            yield Reader(place, peer.origin, index, lambda: evidence_in(place, peer))
+            others = lambda: self.logs(peer.origin)  # noqa: E731 - asked for only by some questions
+            yield Reader(place, peer.origin, index, lambda: evidence_in(place, peer), others)
+
+    def logs(self, but: str) -> Iterator[LogEvidence]:
+        """Every log that is here, the own one first and then the mirrors, but for the log `but`."""
+        if but != self.settings.origin:
+            yield open_log(self.log, self.settings.origin, self.verifiers)
+        for peer in self.peers:
+            if peer.origin != but and self.home.mirror_of(peer.origin).log.is_dir():
+                yield mirror_evidence(self.home, peer)
 
     def find(self, what: str) -> Peer | None:
         """Return a peer in whose mirror something has this name; None where there is none."""
@@ -371,9 +389,8 @@ class Federation:
         Raises:
             EvidenceMissing: there is no such asset or package (`not-found`).
         """
-        rows = select(index.packages(), () if what is None else (what,), package_names)
         known = holders(self.home, self.peers, self.settings.origin)
-        for row in rows:
+        for row in index.packages() if what is None else packages_of(index, what):
             cid = format_cid(row.package_cid)
             wanted = self.settings.node.copies
             yield PackageHolders(row.asset, row.version, cid, wanted, tuple(known.get(cid, ())))
@@ -389,8 +406,9 @@ class Federation:
         """
         with self._signing:
             books = self._books()
-        names = () if what is None else (what,)
-        rows = select(self._packages(books.index), names, lambda pair: package_names(pair[1]))
+        rows = list(self._packages(books.index, what))
+        if what is not None and not rows:
+            raise not_found(what)
         with Holdings(self.home, books.index, self.peers, self._kubo()) as holdings:
             for origin, row in rows:
                 done = []
@@ -433,7 +451,7 @@ class Federation:
             return []
         held = [
             row.package_cid
-            for origin, row in self._packages(index)
+            for origin, row in self._packages(index, None)
             if origin == self.settings.origin or (self.home.root / row.folder).is_dir()
         ]
         return list(due(self.home, dict.fromkeys(held), every, time.time()))
@@ -456,12 +474,12 @@ class Federation:
         note_check(self.home, cid, every, time.time(), is_whole=is_whole)
         return done
 
-    def _packages(self, own: Index) -> Iterator[tuple[str, PackageRow]]:
-        yield from ((self.settings.origin, row) for row in own.packages())
+    def _packages(self, own: Index, what: str | None) -> Iterator[tuple[str, PackageRow]]:
+        yield from ((self.settings.origin, row) for row in packages_here(own, what))
         for peer in self.peers:
             if self.home.mirror_of(peer.origin).index.exists():
                 with open_mirror_index(self.home, peer) as index:
-                    yield from ((peer.origin, row) for row in list(index.packages()))
+                    yield from ((peer.origin, row) for row in packages_here(index, what))
 
     def _thank(self, repaired: Repaired) -> None:
         """Tell the helpers what their blocks were for, so that they record it too."""

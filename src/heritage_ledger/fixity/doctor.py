@@ -115,7 +115,8 @@ def _file_system(path: Path) -> str | None:
 def _keys(home: Home) -> Stage:
     findings = []
     unsealed = 0
-    for name in present_keys(home):
+    names = present_keys(home)
+    for name in names:
         path = home.keys / name
         try:
             unsealed += not read_header(path).sealed
@@ -143,7 +144,7 @@ def _keys(home: Home) -> Stage:
                 severity=Severity.WARNING,
             )
         )
-    return judge("keys", findings, detail=f"{len(CURRENT) + len(NEXT)} files looked for, secrets not opened")
+    return judge("keys", findings, detail=f"{len(names)} files looked for, secrets not opened")
 
 
 def _database(home: Home, settings: Settings) -> Stage:

@@ -157,7 +157,9 @@ class _Inspection:
 
     def _chosen(self, names: Sequence[str], log: Stage) -> list[Recorded]:
         try:
-            chosen = select(self.recorded, names, lambda one: (one.asset, one.package_cid))
+            chosen = select(
+                self.recorded, names, lambda one: (one.asset, f"{one.asset} v{one.version}", one.package_cid)
+            )
         except EvidenceMissing as error:
             error.findings += log.findings  # a damaged log may have had it
             raise

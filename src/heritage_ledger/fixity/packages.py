@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.content.package import PackageGraph
+    from heritage_ledger.events.event import Event
     from heritage_ledger.fixity.evidence import LogEvidence
     from heritage_ledger.home.layout import Home
     from heritage_ledger.progress import Progress
@@ -51,8 +52,11 @@ def verify_package(
     *,
     kubo: KuboEngine | None = None,
     keep: Callable[[PackageGraph], None] | None = None,
+    rows: Callable[[Event], Stage] | None = None,
 ) -> Verdict:
     """Check one package, and name every bad file; nothing is written.
+
+    `rows` compares what the index says of the package with its signed event, as the stage `index`.
 
     The addresses are compared with those in the signed event, or with `recorded` where the event itself
     cannot be trusted. With `kubo` every block that it holds of the package is read too, as the stage
@@ -70,6 +74,7 @@ def verify_package(
             *_bag_stages(folder, claim, kubo, progress, keep),
             *([] if kubo is None else [blocks_stage(kubo, parse_cid(claim.package_cid or ""))]),
             event_stage,
+            *([] if rows is None or event is None else [rows(event)]),
             inclusion_stage(evidence, recorded.log_index),
             checkpoint_stage(evidence),
         ),

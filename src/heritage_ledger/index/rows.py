@@ -83,20 +83,27 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class FileTrace:
-    """One version in which a file occurs, under which paths, with the events about that version."""
+class PackagesFound:
+    """Several packages of one address, in log order: the same bag taken in more than once."""
 
-    package: PackageRow
-    paths: tuple[str, ...]
-    events: tuple[EventRow, ...]
+    packages: tuple[PackageRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FileFound:
-    """A file that was asked for, by CID or path, and the first places where it occurs, in log order.
+    """A file that was asked for, and the first places where it occurs, in log order.
 
-    `more` says that there are others; `Index.find_file` and `Index.find_files_by_path` list all.
+    `asset` and `path` are what it was asked by: both for `ASSET#path`, `path` alone for a path in all
+    packages, neither for a CID. `more` says that there are other places; `Index.find_file` and
+    `Index.find_files_by_path` list all.
     """
 
     places: tuple[Place, ...]
     more: bool
+    asset: str | None = None
+    path: str | None = None
+
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """The assets that have it, as far as the places go."""
+        return tuple(dict.fromkeys(place.package.asset for place in self.places))

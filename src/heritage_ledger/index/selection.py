@@ -16,7 +16,6 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from heritage_ledger.index.rows import PackageRow
 
 _Item = TypeVar("_Item")
 _NOTHING = "nothing of this name is kept here"
@@ -61,11 +60,6 @@ def not_found(*names: str) -> EvidenceMissing:
         advice="run `heritage list` for the assets, `heritage show` for their packages",
         findings=() if len(names) == 1 else tuple(Finding("not-found", _NOTHING, name) for name in names),
     )
-
-
-def package_names(row: PackageRow) -> tuple[str, str]:
-    """The names that a package answers to: its asset's URI, and its CID."""
-    return row.asset, format_cid(row.package_cid)
 
 
 def _spelled(name: str) -> str:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import bindparam, literal, select
+from sqlalchemy import bindparam, func, literal, select
 
 from heritage_ledger.content.cid import RAW, codec_of, digest_of, make_cid
 from heritage_ledger.content.embedded import Copies, Reference
@@ -24,7 +23,6 @@ from heritage_ledger.index.resolve import Resolved, resolve
 from heritage_ledger.index.rows import (
     AssetRow,
     EventRow,
-    FileTrace,
     IndexedFile,
     PackageRow,
     Place,
@@ -190,6 +188,14 @@ class Index:
             statement = statement.where(PACKAGES.c.version == version)
         return self._database.first(statement.limit(1), PackageRow)
 
+    def packages_by_cid(self, cid: Cid) -> list[PackageRow]:
+        """Every package whose bag directory, or else whose payload directory, has the address `cid`."""
+        for column in (PACKAGES.c.package_cid, PACKAGES.c.payload_cid):
+            statement = select(PACKAGES).where(column == cid).order_by(PACKAGES.c.log_index)
+            if found := list(self._database.stream(statement, PackageRow)):
+                return found
+        return []
+
     def package_at(self, log_index: int) -> PackageRow | None:
         """The package that the event of this log index took in."""
         return self._database.first(select(PACKAGES).where(PACKAGES.c.log_index == log_index), PackageRow)
@@ -226,6 +232,11 @@ class Index:
             statement = statement.limit(limit)
         return self._database.stream(statement, _event)
 
+    def count_events(self, size: int) -> int:
+        """How many of the first `size` entries have a row."""
+        counted = select(func.count().label("events")).select_from(EVENTS).where(EVENTS.c.log_index < size)
+        return self._database.first(counted, int) or 0
+
     def event(self, which: int | str) -> EventRow | None:
         """The event of this log index, or of this id."""
         column = EVENTS.c.log_index if isinstance(which, int) else EVENTS.c.event_id
@@ -256,18 +267,10 @@ class Index:
         """Every place of the file with the address `cid`, in all packages or those of `asset`."""
         return self._places((FILES.c.cid_key == lookup_key(cid)) & (FILES.c.cid == cid), asset)
 
-    def find_files_by_path(self, path: str, *, asset: str | None = None) -> Iterator[Place]:
-        """Every file with this whole path within its bag, in all packages or those of `asset`."""
-        return self._places(FILES.c.path == path.encode("utf-8", "surrogatepass"), asset)
-
-    def trace_file(
-        self, *, cid: Cid | None = None, path: str | None = None, asset: str | None = None
-    ) -> Iterator[FileTrace]:
-        """The versions in which a file occurs, by address or path, each with the events about it."""
-        places = self.find_file(cid, asset=asset) if cid else self.find_files_by_path(path or "", asset=asset)
-        for package, group in groupby(places, key=lambda place: place.package):
-            paths = tuple(place.file.path for place in group)
-            yield FileTrace(package, paths, tuple(self.events(package.asset, version=package.version)))
+    def find_files_by_path(self, *paths: str, asset: str | None = None) -> Iterator[Place]:
+        """Every file with one of these whole paths within its bag, in all packages or those of `asset`."""
+        wanted = [path.encode("utf-8", "surrogatepass") for path in paths]
+        return self._places(FILES.c.path.in_(wanted), asset)
 
     def candidates(self, asset: str, cid: Cid, size: int) -> list[str]:
         """Files on the disk with the same bytes, of earlier versions of `asset`, relative to the home.

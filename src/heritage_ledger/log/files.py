@@ -41,7 +41,7 @@ from heritage_ledger.log.tiles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
     from pathlib import Path
 
     from heritage_ledger.log.checkpoint import Checkpoint
@@ -162,6 +162,26 @@ class LogFiles:
                 if leaf_hash(entries[at]) != tile[at * HASH_SIZE : (at + 1) * HASH_SIZE]:
                     raise self._blame(base + at, tile, size)
                 yield entries[at]
+
+    def find_entries(
+        self, fits: Callable[[bytes], bool], start: int, end: int, size: int, *, but: Container[int] = ()
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yield index and bytes of the entries from start to end that `fits` says yes to, each checked.
+
+        Those of `but` are known already and not yielded.
+
+        `fits` gets whole bundles first, and the entries of those that it says yes to: a bundle holds what one
+        of its entries holds. What is passed over is not checked against its leaf hash.
+        """
+        for number in range(start // TILE_WIDTH, -(-end // TILE_WIDTH)):
+            base = number * TILE_WIDTH
+            width = min(TILE_WIDTH, size - base)
+            bundle = self.read_bundle(number, width)
+            if not fits(bundle):
+                continue
+            for at, entry in enumerate(decode_bundle(bundle, width), base):
+                if start <= at < end and at not in but and fits(entry):
+                    yield at, self.read_entry(at, size)
 
     def prove_inclusion(self, index: int, size: int, root: bytes | None = None) -> tuple[bytes, ...]:
         """Return the inclusion proof of entry `index` in the tree of `size`, checked before it is given out.

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heritage_ledger.content.cid import format_cid
-from heritage_ledger.errors import EvidenceMissing
+from heritage_ledger.errors import OperationFailed
 from heritage_ledger.fixity.evidence import time_warnings
 from heritage_ledger.home.release import is_released
-from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow
-from heritage_ledger.provenance.trace import EventSummary, Trace, summarise, trace
+from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow, PackagesFound
+from heritage_ledger.provenance.trace import EventSummary, Trace, events_of, summarise, trace
 from heritage_ledger.provenance.views import AssetSummary, FilePlace, PackageSummary, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from heritage_ledger.fixity.evidence import LogEvidence
     from heritage_ledger.home.layout import Home
@@ -27,18 +27,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """One log with its index; `evidence` reads the log's checkpoint anew."""
+    """One log with its index; `evidence` reads the log's checkpoint anew.
+
+    `others` gives the other logs that are here, in which there may be events about the same things.
+    """
 
     home: Home
     origin: str
     index: Index
     evidence: Callable[[], LogEvidence]
+    others: Callable[[], Iterable[LogEvidence]] = tuple
 
     def assets(self) -> Iterator[AssetSummary]:
-        """Every asset with its latest version, in the order in which they came in."""
+        """Every asset with its latest version, in the order in which they came in.
+
+        Raises:
+            OperationFailed: an asset has no package (`index-damaged`).
+        """
         for row in self.index.assets():
             package = self.index.package(row.asset)
-            assert package is not None
+            if package is None:
+                raise OperationFailed(
+                    "index-damaged",
+                    "the index names an asset and none of its packages",
+                    path=row.asset,
+                    advice="run `heritage index rebuild`; nothing is lost",
+                )
             event = self.index.event(package.log_index)
             yield AssetSummary(
                 asset=row.asset,
@@ -51,17 +65,15 @@ class Reader:
                 size=package.bytes,
             )
 
-    def events(self, asset: str | None = None) -> Iterator[EventSummary]:
-        """The events of an asset, or all, in the order of the log.
+    def events(self, what: str | None = None) -> Iterator[EventSummary]:
+        """All events about what `what` names, by whomever, as `trace` lists them; or all of this log.
 
         Raises:
-            EvidenceMissing: there is no such asset (`not-found`).
+            EvidenceMissing: nothing here has this name (`not-found`).
         """
-        if asset is not None and self.index.asset(asset) is None:
-            raise EvidenceMissing(
-                "not-found", "no asset of this name", path=asset, advice="run `heritage list` for the assets"
-            )
-        return (summarise(row) for row in self.index.events(asset))
+        if what is None:
+            return (summarise(row) for row in self.index.events())
+        return events_of(self.index, self.evidence(), self.others(), what, [])
 
     def show(self, what: str) -> Shown:
         """What is known about an asset, package, event or file.
@@ -73,11 +85,11 @@ class Reader:
         match found:
             case AssetRow():
                 packages = tuple(map(self.package, self.index.packages(found.asset)))
-                warnings = time_warnings(self.evidence(), [one.log_index for one in packages])
-                return Shown("asset", packages, title=found.title, findings=warnings)
+                return self._told("asset", packages, what, title=found.title)
             case PackageRow():
-                warnings = time_warnings(self.evidence(), [found.log_index])
-                return Shown("package", (self.package(found),), findings=warnings)
+                return self._told("package", (self.package(found),), what)
+            case PackagesFound():
+                return self._told("package", tuple(map(self.package, found.packages)), what)
             case EventRow():
                 evidence = self.evidence()
                 return Shown(
@@ -98,6 +110,13 @@ class Reader:
                 )
                 return Shown("file", files=places, more=found.more)
 
+    def _told(
+        self, kind: str, packages: tuple[PackageSummary, ...], what: str, *, title: str | None = None
+    ) -> Shown:
+        """Packages with all events about them, and what is odd about their times."""
+        warnings = time_warnings(self.evidence(), [one.log_index for one in packages])
+        return Shown(kind, packages, title=title, events=tuple(self.events(what)), findings=warnings)
+
     def package(self, row: PackageRow) -> PackageSummary:
         """The row of a package, for a person."""
         return PackageSummary(
@@ -115,9 +134,10 @@ class Reader:
         )
 
     def trace(self, what: str) -> Trace:
-        """The events and versions that an asset, package or file went through, each checked.
+        """All events that an asset, package or file went through, by whomever, each checked.
 
         Raises:
             EvidenceMissing: nothing here has this name (`not-found`).
+            UsageError: files of several assets have this path (`name-ambiguous`).
         """
-        return trace(self.index, self.evidence(), what)
+        return trace(self.index, self.evidence(), self.others(), what)

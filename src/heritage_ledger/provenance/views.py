@@ -68,6 +68,8 @@ class Shown:
     files: tuple[FilePlace, ...] = ()
     more: bool = False
     findings: tuple[Finding, ...] = ()
+    events: tuple[EventSummary, ...] = ()
+    """All events about an asset or package, by whomever."""
 
     @property
     def log_index(self) -> int | None:

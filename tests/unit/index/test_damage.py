@@ -55,7 +55,7 @@ def ask_everything(path) -> bytes:
         list(index.events(SCAN))
         list(index.files(1))
         list(index.find_files_by_path("data/a.tif"))
-        list(index.trace_file(cid=block_cid(RAW, b"one")))
+        list(index.find_file(block_cid(RAW, b"one")))
         index.candidates(SCAN, block_cid(RAW, b"one"), 3)
         index.check_intact()
         return index.rows_digest()

@@ -218,20 +218,6 @@ def test_a_cid_that_shares_only_its_lookup_key_is_not_found(index):
     assert not index.lookup(digest_of(twin)).references
 
 
-def test_a_file_is_traced_through_versions_with_their_events(index):
-    filled(index)
-    with index.begin() as writer:
-        writer.add_event(event(4, SCAN, 1, types=("fixityCheck",)))
-        writer.add_event(event(5, SCAN, types=("metadataModification",)))
-        writer.set_absorbed(6)
-    found = [
-        (trace.package.log_index, trace.paths, [row.log_index for row in trace.events])
-        for trace in index.trace_file(cid=block_cid(RAW, b"one"), asset=SCAN)
-    ]
-    assert found == [(1, ("data/a.tif",), [1, 4]), (3, ("data/copy/é.tif",), [3])]
-    assert [trace.package.log_index for trace in index.trace_file(path="data/b.tif")] == [2]
-
-
 def test_candidates_are_files_of_the_same_asset_with_the_same_bytes(index):
     filled(index)
     cid = block_cid(RAW, b"one")
