@@ -164,6 +164,15 @@ def test_next_keys_that_are_kept_elsewhere_are_no_failure(home):
     assert keys.outcome is Outcome.PASS
 
 
+def test_another_name_of_the_institution_is_told(home):
+    path = home / "heritage.toml"
+    path.write_text(path.read_text().replace('"Museum"', '"Museum of Renamed"'))
+    with Ledger.open(home) as ledger:
+        (stage,) = [stage for stage in ledger.doctor() if stage.name == "settings"]
+    assert stage.outcome is Outcome.PASS
+    assert [finding.code for finding in stage.findings] == ["doctor-institution"]
+
+
 def _everything(home: Path) -> dict[str, tuple]:
     return {
         str(path.relative_to(home)): (path.lstat().st_mtime_ns, path.lstat().st_size, path.lstat().st_mode)

@@ -146,7 +146,8 @@ def parse_manifest(lines: Iterable[str], name: str, version: Version) -> Manifes
     Nothing is raised: a line that is wrong becomes a finding, and the others still count.
     """
     kind = parse_manifest_name(name)
-    assert kind is not None
+    if kind is None:
+        raise ValueError(name)  # the caller's mistake: it asked for the lines of another file
     manifest = Manifest(name, kind[1], kind[0])
     length = _LENGTHS.get(manifest.algorithm)
     for number, line in enumerate(lines, 1):

@@ -272,9 +272,9 @@ def parse_peer(data: bytes) -> Peer:
             raise _damaged("texts")
         peer = Peer(**document, log_keys=log_keys, witness_keys=witness_keys)
         check_origin_form(peer.origin)
-        assert peer.verifiers
-        assert len(peer.public_key) > 0
-    except (ValueError, TypeError, RecursionError, AssertionError, UsageError) as error:
+        if not peer.verifiers or not peer.public_key:
+            raise _damaged("one log key or more")
+    except (ValueError, TypeError, RecursionError, UsageError) as error:
         raise _damaged("JSON as `heritage peer add` writes it") from error
     return peer
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import Finding, HeritageError, Severity
+from heritage_ledger.events.event import open_event
 from heritage_ledger.fixity.evidence import checkpoint_stage, open_evidence
 from heritage_ledger.fixity.heads import examine_heads
 from heritage_ledger.fixity.home import log_verifiers
@@ -36,8 +37,9 @@ _OTHERS_READ: Final = 0o077
 
 
 def examine(home: Home, settings: Settings) -> tuple[Stage, ...]:
-    """Return one stage for each thing looked at: `disk`, `keys`, `database`, `log`, `leftovers`."""
+    """Return a stage for each thing looked at: `settings`, `disk`, `keys`, `database`, `log`, `leftovers`."""
     return (
+        _looked("settings", lambda: _settings(home, settings)),
         _looked("disk", lambda: _disk(home, settings)),
         _looked("keys", lambda: _keys(home)),
         _looked("database", lambda: _database(home, settings)),
@@ -52,6 +54,28 @@ def _looked(name: str, look: Callable[[], Stage]) -> Stage:
         return look()
     except OSError as error:
         return not_checked(name, f"it cannot be looked at: {error.strerror}")
+
+
+def _settings(home: Home, settings: Settings) -> Stage:
+    """The institution's name is the one that entry 0 says, by which peers know it."""
+    try:
+        said = open_event(LogFiles(home.log).read_entry(0, 1)).institution.name
+    except HeritageError as error:
+        return not_checked("settings", f"entry 0 cannot be read: {error.code}")
+    findings = []
+    if said != settings.institution:
+        findings.append(
+            Finding(
+                "doctor-institution",
+                "new events name the institution otherwise than the log's first event, and no event says why",
+                "heritage.toml",
+                expected=said,
+                found=settings.institution,
+                advice="set the name back; peers show the first one for good. A new name needs a new log",
+                severity=Severity.WARNING,
+            )
+        )
+    return judge("settings", findings)
 
 
 def _disk(home: Home, settings: Settings) -> Stage:
