@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import asdict
 from importlib.resources import files
@@ -12,18 +11,22 @@ from aiohttp import web
 
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
-from heritage_ledger.federation.federation import NOTICE
-from heritage_ledger.federation.forks import stored_forks
+from heritage_ledger.federation.signing import NOTICE
+from heritage_ledger.index.resolve import package_of
+from heritage_ledger.log.fork import TYPE as FORK_TYPE
+from heritage_ledger.provenance.trace import summarise
+from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.gateway import CAR, stream
 from heritage_node.limits import read_body
 from heritage_node.service import SERVICE, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from heritage_ledger.content.cid import Cid
-    from heritage_ledger.federation.forks import StoredFork
-    from heritage_ledger.provenance.views import PackageSummary
+    from heritage_ledger.federation.signing import Signed
+    from heritage_ledger.index.rows import EventRow
+    from heritage_ledger.index.store import Index
 
 PAGE: Final = 100
 MAX_PAGE: Final = 1_000
@@ -41,48 +44,54 @@ def openapi() -> dict[str, Any]:
     return document
 
 
+async def _answer(request: web.Request, read: Callable[[], object]) -> web.Response:
+    """What `read` gives, as JSON; both are made in a thread."""
+    body = await request.app[SERVICE].ask(request, lambda: json.dumps(read()).encode())
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+
 @routes.get("/api/v1/openapi.json")
-async def contract(_: web.Request) -> web.Response:
+@costs(Cost(Pool.PUBLIC, Paging.ONE))
+async def contract(request: web.Request) -> web.Response:
     """The contract."""
-    return web.json_response(openapi())
+    return await _answer(request, openapi)
 
 
 @routes.get("/api/v1/node")
+@costs(Cost(Pool.PUBLIC, Paging.ONE, units=2))
 async def node(request: web.Request) -> web.Response:
     """Who runs this node."""
-    return web.json_response(await request.app[SERVICE].run(_node, request.app[SERVICE]))
+    service = request.app[SERVICE]
+    return await _answer(request, lambda: _node(service))
 
 
 def _node(service: Service) -> dict[str, Any]:
-    checkpoint = service.ledger.evidence().checkpoint
     standing = service.federation.standing()
     return {
         "institution": service.ledger.institution,
         "origin": service.ledger.origin,
         "log_keys": [key.vkey for key in service.ledger.log_keys()],
-        "size": 0 if checkpoint is None else checkpoint.size,
+        "size": service.checkpoint().size,
         "witnessed": standing.size if standing.required else None,
         "cosigned": dict(standing.cosigned),
     }
 
 
 @routes.get("/api/v1/assets")
+@costs(Cost(Pool.PUBLIC, Paging.KEYSET, units=5))
 async def assets(request: web.Request) -> web.Response:
     """The assets, a page at a time; `after` is the last asset that was seen."""
     service, limit = request.app[SERVICE], _limit(request)
     after = request.query.get("after")
 
     def read() -> list[dict[str, Any]]:
-        found: Iterator[dict[str, Any]] = map(asdict, service.ledger.assets())
-        if after is not None:
-            found = itertools.dropwhile(lambda asset: asset["asset"] != after, found)
-            next(found, None)
-        return list(itertools.islice(found, limit))
+        return list(map(asdict, service.ledger.reader.assets(after, limit=limit)))
 
-    return web.json_response({"assets": await service.run(read)})
+    return await _answer(request, lambda: {"assets": read()})
 
 
 @routes.get("/api/v1/packages/{cid}")
+@costs(Cost(Pool.PUBLIC, Paging.ONE, units=2))
 async def package(request: web.Request) -> web.Response:
     """One package by its CID."""
     service, name = request.app[SERVICE], request.match_info["cid"]
@@ -91,74 +100,91 @@ async def package(request: web.Request) -> web.Response:
         row = service.ledger.index.package_by_cid(_cid(name))
         if row is None:
             raise EvidenceMissing("not-found", "no package of this CID is recorded here", path=name)
-        shown: PackageSummary = service.ledger.reader.package(row)
+        shown = service.ledger.reader.package(row)
         return {key: value for key, value in asdict(shown).items() if key != "folder"} | {
             "witnessed": service.federation.standing().says(shown.log_index)
         }
 
-    return web.json_response(await service.run(read))
+    return await _answer(request, read)
 
 
 @routes.get("/api/v1/events")
+@costs(Cost(Pool.PUBLIC, Paging.KEYSET, units=5))
 async def events(request: web.Request) -> web.Response:
     """Events of the log in its order, a page at a time; `after` is the last log index that was seen."""
     service, limit = request.app[SERVICE], _limit(request)
     after, asset = _number(request, "after", -1), request.query.get("asset")
 
     def read() -> list[dict[str, Any]]:
-        from heritage_ledger.provenance.trace import summarise  # noqa: PLC0415 - only here
+        index = service.ledger.index
+        if asset is not None and index.asset(asset) is None:
+            raise EvidenceMissing("not-found", "no asset of this name", path=asset)
+        if after >= 0 and index.event(after) is None:
+            raise EvidenceMissing("not-found", "no event of this log index to go on after", path=str(after))
+        return [asdict(summarise(row)) for row in index.events(asset, after=after, limit=limit)]
 
-        rows = service.ledger.index.events(asset, after=after, limit=limit)
-        return [asdict(summarise(row)) for row in rows]
-
-    return web.json_response({"events": await service.run(read)})
+    return await _answer(request, lambda: {"events": read()})
 
 
 @routes.get("/api/v1/events/{which}")
+@costs(Cost(Pool.PUBLIC, Paging.ONE, units=2))
 async def event(request: web.Request) -> web.Response:
     """One signed event, as its stored bytes, by log index or id."""
     service, which = request.app[SERVICE], request.match_info["which"]
 
     def read() -> bytes:
-        name = int(which) if which.isascii() and which.isdecimal() and len(which) < 19 else which
-        row = service.ledger.index.event(name)
+        row = _event(service.ledger.index, which)
         if row is None:
             raise EvidenceMissing("not-found", "no such event", path=which[:100])
-        return service.ledger.evidence().read_entry(row.log_index)
+        return service.ledger.log.read_entry(row.log_index, service.checkpoint().size)
 
-    return web.Response(body=await service.run(read), content_type="application/ld+json")
+    return web.Response(body=await service.ask(request, read), content_type="application/ld+json")
+
+
+def _event(index: Index, which: str) -> EventRow | None:
+    is_number = which.isascii() and which.isdecimal() and len(which) < 19
+    return index.event(int(which) if is_number else which)
 
 
 @routes.get("/api/v1/proofs/{what:.+}")
+@costs(Cost(Pool.PUBLIC, Paging.ONE, units=5))
 async def proof(request: web.Request) -> web.Response:
     """A proof file of an event, asset or package, to check offline."""
-    service = request.app[SERVICE]
-    data = await service.run(service.ledger.prove, request.match_info["what"])
-    return web.Response(body=data, content_type="application/json")
+    service, what = request.app[SERVICE], request.match_info["what"]
+
+    def read() -> bytes:
+        # the names that an index finds at once: to look for a path in all bags reads a row of every file
+        row = _event(service.ledger.index, what) or package_of(service.ledger.index, what)
+        return service.ledger.prove(str(row.log_index))
+
+    return web.Response(body=await service.ask(request, read), content_type="application/json")
 
 
 @routes.get("/api/v1/peers")
+@costs(Cost(Pool.PUBLIC, Paging.FEW, units=5))
 async def peers(request: web.Request) -> web.Response:
     """The peers, and how far their logs are mirrored."""
     service = request.app[SERVICE]
 
     def read() -> list[dict[str, Any]]:
+        frozen = {fork.origin for fork in service.forks()}
         return [
             {
-                "origin": status.peer.origin,
-                "institution": status.peer.institution,
-                "url": status.peer.url,
-                "log_keys": list(status.peer.log_keys),
-                "mirrored": status.size,
-                "frozen": bool(status.forks),
+                "origin": peer.origin,
+                "institution": peer.institution,
+                "url": peer.url,
+                "log_keys": list(peer.log_keys),
+                "mirrored": service.mirrored(peer.origin),
+                "frozen": peer.origin in frozen,
             }
-            for status in service.federation.status()
+            for peer in service.federation.peers
         ]
 
-    return web.json_response({"peers": await service.run(read)})
+    return await _answer(request, lambda: {"peers": read()})
 
 
 @routes.get("/api/v1/forks")
+@costs(Cost(Pool.PUBLIC, Paging.FEW, units=5))
 async def forks(request: web.Request) -> web.Response:
     """The fork proofs that are kept here."""
     service = request.app[SERVICE]
@@ -170,35 +196,40 @@ async def forks(request: web.Request) -> web.Response:
                 "sizes": [fork.first_size, fork.second_size],
                 "file": fork.path.name,
             }
-            for fork in stored_forks(service.ledger.home)
+            for fork in service.forks()
         ]
 
-    return web.json_response({"forks": await service.run(read)})
+    return await _answer(request, lambda: {"forks": read()})
 
 
 @routes.get("/api/v1/forks/{file}")
+@costs(Cost(Pool.PUBLIC, Paging.ONE, units=5))
 async def fork(request: web.Request) -> web.Response:
     """One fork proof, as it is kept."""
     service, name = request.app[SERVICE], request.match_info["file"]
-    kept_here: list[StoredFork] = await service.run(lambda: list(stored_forks(service.ledger.home)))
-    for kept in kept_here:
-        if kept.path.name == name:
-            return web.Response(body=kept.path.read_bytes(), content_type="application/json")
-    raise web.HTTPNotFound
+
+    def read() -> bytes:
+        for kept in service.forks():
+            if kept.path.name == name:
+                return kept.path.read_bytes()
+        raise EvidenceMissing("not-found", "no fork proof of this name is kept here", path=name[:100])
+
+    return web.Response(body=await service.ask(request, read), content_type="application/json")
 
 
 @routes.post("/api/v1/blocks")
+@costs(Cost(Pool.PEERS, Paging.STREAM, seconds=60.0, signed=True))
 async def blocks(request: web.Request) -> web.StreamResponse:
     """The named blocks that are held here, as a CAR, to a peer that signed the request."""
     service = request.app[SERVICE]
-    body = await read_body(request)
-    peer = await service.check_peer(request, body)
-    wanted = _wanted(body)
+    signed = await service.check_peer(request)
+    wanted = await service.ask(request, _wanted, signed, await read_body(request))
     headers = {"Content-Type": f"{CAR}; version=1", "Cache-Control": "no-store"}
-    return await stream(request, service, headers, lambda: _held(service, peer, wanted), wanted[:1])
+    return await stream(request, service, headers, lambda: _held(service, signed.origin, wanted), wanted[:1])
 
 
-def _wanted(body: bytes) -> list[Cid]:
+def _wanted(signed: Signed, body: bytes) -> list[Cid]:
+    signed.check_body(body)
     try:
         names = json.loads(body)["cids"]
         if not isinstance(names, list) or not 0 < len(names) <= MAX_WANTED:
@@ -218,21 +249,44 @@ def _held(service: Service, peer: str, wanted: list[Cid]) -> Iterator[tuple[Cid,
 
 
 @routes.post("/api/v1/notices")
+@costs(Cost(Pool.PEERS, Paging.ONE, signed=True, writes=True))
 async def notices(request: web.Request) -> web.Response:
     """Take a peer's word that there is something new to look at, or a fork proof."""
     service = request.app[SERVICE]
-    body = await read_body(request)
-    peer = await service.check_peer(request, body)
-    kind = request.headers.get(NOTICE)
-    if kind == "fork":
-        await service.run(service.federation.take_fork, body)
-    elif kind == "help":
-        await service.run(service.record_help, peer, body)
+    signed = await service.check_peer(request)
+    await service.ask(
+        request, _notice, service, signed, request.headers.get(NOTICE), await read_body(request)
+    )
     service.woken.set()
     return web.json_response({"taken": True}, status=202)
 
 
+def _notice(service: Service, signed: Signed, said: str | None, body: bytes) -> None:
+    signed.check_body(body)
+    kind = said if signed.covers_notice else _kind(body)
+    if kind == "fork":
+        service.federation.take_fork(body)
+    elif kind == "help":
+        service.record_help(signed.origin, body)
+    elif kind != "checkpoint":
+        raise EvidenceInvalid("notice-malformed", "there is no such notice", found=repr(kind)[:80])
+
+
+def _kind(body: bytes) -> str:
+    """What a notice is by its body alone: peers of release 0.1 do not sign the header that says it."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return "unreadable"
+    if not isinstance(document, dict):
+        return "unreadable"
+    if document.get("type") == FORK_TYPE:
+        return "fork"
+    return "help" if document.keys() == {"package", "source"} else "checkpoint"
+
+
 @routes.post("/api/v1/sync")
+@costs(Cost(Pool.WATCH, Paging.ONE))
 async def sync(request: web.Request) -> web.Response:
     """Look at the peers now; for whoever has the token for local administration."""
     service = request.app[SERVICE]

@@ -18,7 +18,8 @@ from heritage_ledger.content.directory import list_directory
 from heritage_ledger.content.message import Kind
 from heritage_ledger.content.walk import block_cids, file_leaves, read_leaf, resolve
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, OperationFailed
-from heritage_node.limits import write
+from heritage_node.costs import Cost, Paging, Pool, costs
+from heritage_node.limits import cut, write
 from heritage_node.service import SERVICE
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ CAR: Final = "application/vnd.ipld.car"
 EMPTY: Final = "bafkqaaa"
 """The identity CID of no bytes, by which clients probe a gateway."""
 IMMUTABLE: Final = "public, max-age=29030400, immutable"
+STREAMED: Final = "public, max-age=3600"
+"""For an answer that may yet fail: should a cache keep a part of it after all, then not for a year."""
 _CAR_KIND: Final = f"{CAR}; version=1; order=dfs; dups=n"
 _BYTES: Final = re.compile(r"(-?[0-9]{1,18}):(\*|-?[0-9]{1,18})", re.ASCII)
 PIECE: Final = 1 << 20
@@ -44,6 +47,7 @@ routes = web.RouteTableDef()
 
 @routes.get("/ipfs/{cid}")
 @routes.get("/ipfs/{cid}/{path:.*}")
+@costs(Cost(Pool.BLOCKS, Paging.STREAM, units=2))
 async def ipfs(request: web.Request) -> web.StreamResponse:
     """A block, or a DAG as a CAR."""
     service = request.app[SERVICE]
@@ -56,7 +60,7 @@ async def ipfs(request: web.Request) -> web.StreamResponse:
     root = _parse(name)
     try:
         if form == "raw":
-            return _raw(request, name, await service.run(service.holdings.get, root))
+            return _raw(request, name, await service.ask(request, service.holdings.get, root))
         return await _car(request, service, root, path)
     except EvidenceMissing as error:
         raise _absent(request) from error
@@ -163,7 +167,7 @@ async def _car(request: web.Request, service: Service, root: Cid, path: str) -> 
         scope = "entity"
     get = service.holdings.get
     try:
-        found = await service.run(resolve, get, root, path)
+        found = await service.ask(request, resolve, get, root, path)
     except OperationFailed as error:
         raise web.HTTPNotFound from error
     if span is not None and found.kind is Kind.FILE and _is_outside(span, found.size or 0):
@@ -188,21 +192,30 @@ async def stream(
     blocks: Callable[[], Iterator[tuple[Cid, bytes]]],
     roots: Iterable[Cid],
 ) -> web.StreamResponse:
-    """Send a CAR; when a block is missing on the way the connection is cut, and the client knows."""
+    """Send a CAR; what fits into one piece has a length.
+
+    When a block of a longer one is missing on the way, or anything else fails, the connection is reset, and
+    the client and every cache between know that it is not whole.
+    """
     source = _pieces(blocks(), roots)
+    piece = await service.ask(request, next, source, b"")
+    following = await service.ask(request, next, source, b"")
+    if not following:
+        return web.Response(body=piece, headers=headers)
+    if "immutable" in headers.get("Cache-Control", ""):
+        headers = headers | {"Cache-Control": STREAMED}
     response = web.StreamResponse(headers=headers)
-    first = await service.run(next, source, b"")
-    await response.prepare(request)
-    piece = first
-    while piece:
-        await write(response, piece)
-        try:
-            piece = await service.run(next, source, b"")
-        except HeritageError:
-            if request.transport is not None:
-                request.transport.abort()
-            return response
-    await response.write_eof()
+    try:
+        await response.prepare(request)
+        while piece:
+            await write(response, piece)
+            piece, following = following, await service.ask(request, next, source, b"")
+        await response.write_eof()
+    except HeritageError:
+        cut(request.transport)
+    except BaseException:
+        cut(request.transport)
+        raise
     return response
 
 
@@ -215,7 +228,8 @@ def _pieces(blocks: Iterator[tuple[Cid, bytes]], roots: Iterable[Cid]) -> Iterat
         if size >= PIECE:
             yield b"".join(parts)
             parts, size = [], 0
-    yield b"".join(parts)
+    if parts:
+        yield b"".join(parts)
 
 
 class _Recorder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -11,6 +12,8 @@ from heritage_ledger.federation.floor import UNSURE_HEADER
 from heritage_ledger.home.marks import read_unsure
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_ledger.log.tiles import parse_path
+from heritage_node.costs import Cost, Paging, Pool, costs
+from heritage_node.limits import SIZE
 from heritage_node.service import SERVICE
 
 if TYPE_CHECKING:
@@ -23,35 +26,39 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/log/{path:.+}")
+@costs(Cost(Pool.LOG, Paging.ONE))
 async def own(request: web.Request) -> web.StreamResponse:
     """A file of the own log."""
-    service = request.app[SERVICE]
-    return _file(service.ledger.home.log, request.match_info["path"])
+    return await _file(request, request.app[SERVICE].ledger.home.log)
 
 
 @routes.get(r"/mirrors/{origin:[^/]+/[^/]+/[1-9][0-9]*}/{path:.+}")
+@costs(Cost(Pool.LOG, Paging.ONE))
 async def mirrored(request: web.Request) -> web.StreamResponse:
     """A file of a mirror."""
     service = request.app[SERVICE]
-    peer = service.federation.peers.find(request.match_info["origin"])
+    peer = await service.ask(request, service.federation.peers.find, request.match_info["origin"])
     if peer is None:
         raise web.HTTPNotFound
-    response = _file(service.ledger.home.mirror_of(peer.origin).log, request.match_info["path"])
-    unsure = await service.run(read_unsure, service.ledger.home)
+    response = await _file(request, service.ledger.home.mirror_of(peer.origin).log)
+    unsure = await service.ask(request, read_unsure, service.ledger.home)
     if unsure is not None and unsure.needs_floor(peer.origin):
         response.headers[UNSURE_HEADER] = "1"
     return response
 
 
-def _file(folder: Path, path: str) -> web.StreamResponse:
+async def _file(request: web.Request, folder: Path) -> web.StreamResponse:
+    path = request.match_info["path"]
     if path not in _TEXT:
         try:
             parse_path(path)
         except EvidenceInvalid as error:
             raise web.HTTPNotFound from error
     place = folder / path
-    if not place.is_file():
+    size = await request.app[SERVICE].ask(request, _size, place)
+    if size is None:
         raise web.HTTPNotFound
+    request[SIZE] = size
     text = path in _TEXT
     headers = {
         "Content-Type": "text/plain; charset=utf-8" if text else "application/octet-stream",
@@ -60,3 +67,11 @@ def _file(folder: Path, path: str) -> web.StreamResponse:
         "Access-Control-Allow-Origin": "*",
     }
     return web.FileResponse(place, headers=headers)
+
+
+def _size(place: Path) -> int | None:
+    try:
+        found = place.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None

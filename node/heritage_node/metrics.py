@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
+import shutil
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,8 +14,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from heritage_ledger.errors import HeritageError
-from heritage_node.problems import problem
+from heritage_ledger.errors import DiskProblem, HeritageError, TemporaryFailure
+from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.service import SERVICE
 
 if TYPE_CHECKING:
@@ -19,6 +23,12 @@ if TYPE_CHECKING:
 
     from heritage_node.limits import Connections
     from heritage_node.service import Service
+
+LEAST_FREE: Final = 16 << 20
+"""Bytes that must be free on the disk of the home for it to be ready."""
+ENGINE_SECONDS: Final = 0.8
+"""How long the engine may take to say that it is there."""
+log = logging.getLogger("heritage_node")
 
 routes = web.RouteTableDef()
 
@@ -29,6 +39,7 @@ class Metrics:
     def __init__(self, connections: Connections) -> None:
         """Count into a registry of one's own."""
         self.registry = CollectorRegistry()
+        self.turn = threading.Lock()
         self.requests = Counter(
             "heritage_requests", "Requests answered", ["route", "status"], registry=self.registry
         )
@@ -46,6 +57,12 @@ class Metrics:
             "heritage_mirror_frozen",
             "1 where a log has shown two histories",
             ["origin"],
+            registry=self.registry,
+        )
+        self.unreadable = Gauge(
+            "heritage_metrics_unreadable",
+            "1 where numbers of this part cannot be read now",
+            ["part"],
             registry=self.registry,
         )
         opened = Gauge("heritage_connections", "Open connections", registry=self.registry)
@@ -77,39 +94,106 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 
 
 @routes.get("/healthz")
+@costs(Cost(Pool.WATCH, Paging.ONE))
 async def healthz(_: web.Request) -> web.Response:
     """The process answers."""
     return web.json_response({"status": "ok"})
 
 
 @routes.get("/readyz")
+@costs(Cost(Pool.WATCH, Paging.ONE))
 async def readyz(request: web.Request) -> web.Response:
-    """The home can be read: log, heads and index."""
+    """The node can do its work: its log can be read and trusted, there is room, heads and engine answer."""
     service = request.app[SERVICE]
-    try:
-        await service.run(_look, service)
-    except HeritageError as error:
-        return problem(503, error.code, error.message)
+    await service.ask(request, _look, service)
+    await _ask_engine(service)
     return web.json_response({"status": "ready"})
 
 
 def _look(service: Service) -> None:
+    service.checkpoint()
     service.federation.state.heads()
-    service.ledger.checkpoint()
+    service.ledger.index.absorbed()
+    free = shutil.disk_usage(service.ledger.home.root).free
+    if free < LEAST_FREE:
+        raise DiskProblem(
+            "disk-full",
+            "there is no room left to write",
+            expected=f"{LEAST_FREE} bytes or more",
+            found=f"{free} bytes",
+            advice="free space: the log must be able to grow",
+        )
+
+
+async def _ask_engine(service: Service) -> None:
+    """Ask the daemon that holds the blocks for its version; one that is silent is asked once at a time.
+
+    Raises:
+        HeritageError: it does not answer, or not as it should.
+    """
+    kubo = service.ledger.kubo
+    if kubo is None:
+        return
+    if service.engine_asked is None or service.engine_asked.done():
+        service.engine_asked = asyncio.ensure_future(service.run(kubo.rpc.version))
+        service.engine_asked.add_done_callback(_heard)
+    try:
+        await asyncio.wait_for(asyncio.shield(service.engine_asked), ENGINE_SECONDS)
+    except TimeoutError as error:
+        raise TemporaryFailure(
+            "engine-silent",
+            "the daemon that holds the blocks does not answer",
+            path=kubo.rpc.url,
+            advice="see whether it runs and is not overloaded",
+        ) from error
+
+
+def _heard(asked: asyncio.Future[str]) -> None:
+    if not asked.cancelled():
+        asked.exception()  # told by whoever still waits; nobody may
 
 
 @routes.get("/metrics")
+@costs(Cost(Pool.WATCH, Paging.FEW))
 async def metrics(request: web.Request) -> web.Response:
     """The counts, in the form of Prometheus."""
     service, counts = request.app[SERVICE], request.app[METRICS]
-    await service.run(_gauge, service, counts)
-    return web.Response(body=generate_latest(counts.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    body = await service.ask(request, _scrape, service, counts)
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _scrape(service: Service, counts: Metrics) -> bytes:
+    with counts.turn:
+        _gauge(service, counts)
+        return generate_latest(counts.registry)
 
 
 def _gauge(service: Service, counts: Metrics) -> None:
-    size = service.ledger.log_size()
-    counts.log_size.set(math.nan if size is None else size)
+    """Read what is counted anew; what cannot be read is not a number, and takes no other one away."""
+    for name, read in (("log", _gauge_log), ("witnessed", _gauge_witnessed), ("peers", _gauge_peers)):
+        try:
+            read(service, counts)
+            counts.unreadable.labels(name).set(0)
+        except Exception as error:
+            counts.unreadable.labels(name).set(1)
+            if not isinstance(error, HeritageError):
+                log.exception("metrics: %s cannot be read", name)
+
+
+def _gauge_log(service: Service, counts: Metrics) -> None:
+    counts.log_size.set(math.nan)
+    counts.log_size.set(service.checkpoint().size)
+
+
+def _gauge_witnessed(service: Service, counts: Metrics) -> None:
+    counts.witnessed.set(math.nan)
     counts.witnessed.set(service.federation.standing().size)
-    for status in service.federation.status():
-        counts.mirrored.labels(status.peer.origin).set(status.size)
-        counts.frozen.labels(status.peer.origin).set(bool(status.forks))
+
+
+def _gauge_peers(service: Service, counts: Metrics) -> None:
+    counts.mirrored.clear()
+    counts.frozen.clear()
+    frozen = {fork.origin for fork in service.forks()}
+    for peer in service.federation.peers:
+        counts.mirrored.labels(peer.origin).set(service.mirrored(peer.origin))
+        counts.frozen.labels(peer.origin).set(peer.origin in frozen)

@@ -23,6 +23,9 @@ _STATUS: Final = {
     ExitCode.KEY: 401,
     ExitCode.DISK: 507,
 }
+_STATUS_OF: Final = {"rate-exceeded": 429, "request-too-many": 429}
+_AGAIN: Final = "10"
+"""Seconds after which it is worth trying again what failed for a while."""
 
 
 def problem(status: int, code: str, title: str, **more: object) -> web.Response:
@@ -37,6 +40,21 @@ def problem(status: int, code: str, title: str, **more: object) -> web.Response:
     return web.json_response(document, status=status, content_type="application/problem+json")
 
 
+def problem_of(error: HeritageError) -> web.Response:
+    """Return the problem document of an error of ours."""
+    found = problem(
+        _STATUS_OF.get(error.code) or _STATUS.get(error.exit_code, 500),
+        error.code,
+        error.message,
+        detail=error.found,
+        expected=error.expected,
+        advice=error.advice,
+    )
+    if found.status in {429, 503}:
+        found.headers["Retry-After"] = _AGAIN
+    return found
+
+
 @web.middleware
 async def middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,14 +63,7 @@ async def middleware(
     try:
         return await handler(request)
     except HeritageError as error:
-        return problem(
-            _STATUS.get(error.exit_code, 500),
-            error.code,
-            error.message,
-            detail=error.found,
-            expected=error.expected,
-            advice=error.advice,
-        )
+        return problem_of(error)
     except web.HTTPException as error:
         if error.status < 400:
             raise

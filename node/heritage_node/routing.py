@@ -12,6 +12,7 @@ from aiohttp import web
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.errors import EvidenceInvalid
 from heritage_ledger.identity.didkey import encode_base58btc
+from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.service import SERVICE
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def gateway_addresses(url: str) -> list[str]:
 
 
 @routes.get("/routing/v1/providers/{cid}")
+@costs(Cost(Pool.BLOCKS, Paging.ONE))
 async def providers(request: web.Request) -> web.Response:
     """This node, when it holds the block; an empty list otherwise."""
     service = request.app[SERVICE]
@@ -55,7 +57,8 @@ async def providers(request: web.Request) -> web.Response:
     else:
         wanted = set(filter(None, request.query.get("filter-protocols", "").split(",")))
         allowed = not wanted or PROTOCOL in wanted
-        found = [_self(request, service)] if allowed and await service.run(service.holdings.has, cid) else []
+        is_here = allowed and await service.ask(request, service.holdings.has, cid)
+        found = [_self(request, service)] if is_here else []
     headers = {"Cache-Control": f"public, max-age={300 if found else 15}", "Vary": "Accept"}
     if NDJSON in request.headers.get("Accept", ""):
         lines = "".join(json.dumps(one) + "\n" for one in found)

@@ -15,7 +15,10 @@ from aiohttp import web
 from heritage_ledger.errors import OperationFailed
 from heritage_ledger.ledger import Ledger
 from heritage_node import api, gateway, limits, logs, metrics, problems, rounds, routing, witness
+from heritage_node.admission import Admission
+from heritage_node.costs import Pool, check_routes
 from heritage_node.metrics import METRICS, Metrics
+from heritage_node.rates import parse_networks
 from heritage_node.service import SERVICE, Service
 
 if TYPE_CHECKING:
@@ -33,8 +36,14 @@ log = logging.getLogger("heritage_node")
 def make_app(service: Service, connections: limits.Connections) -> web.Application:
     """Return the application over an opened service."""
     counts = Metrics(connections)
+    admission = Admission(service.pools, connections)
     app = web.Application(
-        middlewares=[connections.middleware, counts.middleware, problems.middleware],
+        middlewares=[
+            connections.middleware,
+            counts.middleware,
+            admission.middleware,
+            problems.middleware,
+        ],
         client_max_size=limits.MAX_BODY,
         logger=log,
     )
@@ -42,7 +51,14 @@ def make_app(service: Service, connections: limits.Connections) -> web.Applicati
     app[METRICS] = counts
     for module in (logs, witness, gateway, routing, api, metrics):
         app.add_routes(module.routes)
+    check_routes(app)
+    app.on_startup.append(_read_files_in_pool)
     return app
+
+
+async def _read_files_in_pool(app: web.Application) -> None:
+    """Files that are sent are read by aiohttp in the loop's own threads: these are the pool of the log."""
+    asyncio.get_running_loop().set_default_executor(app[SERVICE].pools.threads[Pool.LOG])
 
 
 @contextlib.asynccontextmanager
@@ -61,6 +77,7 @@ async def serving(
         keepalive_timeout=limits.IDLE_SECONDS,
         shutdown_timeout=STOP_SECONDS,
         auto_decompress=False,
+        handler_cancellation=True,
     )
     await runner.setup()
     assert runner.server is not None
@@ -108,7 +125,6 @@ async def run(
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    connections = limits.Connections()
 
     def warn(finding: Finding) -> None:
         told(f"{finding.code}: {finding.message}; expected {finding.expected}, found {finding.found}")
@@ -118,6 +134,7 @@ async def run(
         Service.of(ledger, passphrase) as service,
     ):
         settings = ledger.settings.node
+        connections = limits.Connections(trusted=parse_networks(settings.trusted_proxies))
         app = make_app(service, connections)
         async with serving(app, connections, settings.host, settings.port) as (host, port):
             ready(host, port)

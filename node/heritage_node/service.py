@@ -7,32 +7,43 @@ import contextlib
 import hashlib
 import hmac
 import json
+import os
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.deposit.books import witness_signers
-from heritage_ledger.errors import EvidenceInvalid, HeritageError, TemporaryFailure
+from heritage_ledger.errors import EvidenceInvalid, HeritageError, KeyProblem, TemporaryFailure
+from heritage_ledger.federation.forks import stored_forks
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.signing import Gate
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.settings import check_origin, read_secret
+from heritage_ledger.log.mirror import mirrored_name
+from heritage_node.costs import cost_of
+from heritage_node.pools import Pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.federation.federation import Federation
+    from heritage_ledger.federation.forks import StoredFork
+    from heritage_ledger.federation.signing import Signed
     from heritage_ledger.home.keyring import NodeKeyring
     from heritage_ledger.ledger import Ledger
+    from heritage_ledger.log.checkpoint import Checkpoint
     from heritage_ledger.log.witness import Witness
 
-DISK_THREADS: Final = 8
-"""Threads that read the disk for requests."""
+DISK_THREADS: Final = 4
+"""Threads that read the disk for what the node does by itself; requests have pools of their own."""
 PEER_THREADS: Final = 32
 """Threads that ask peers, and check what is held."""
 
@@ -65,6 +76,7 @@ class Service:
     holdings: Holdings = field(init=False)
     witness: Witness = field(init=False)
     gate: Gate = field(init=False)
+    pools: Pools = field(init=False)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when somebody says that peers have something new."""
     looked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,6 +84,8 @@ class Service:
     progress: Stoppable = field(default_factory=Stoppable)
     suspects: set[Cid] = field(default_factory=set)
     """Packages that were found damaged while they were served."""
+    engine_asked: asyncio.Future[str] | None = None
+    """The last question to the daemon that holds the blocks, whether it is there."""
     given: Counter[str] = field(default_factory=Counter)
     """Bytes of blocks that each peer was given since its last word of thanks."""
 
@@ -88,6 +102,7 @@ class Service:
         self._held = contextlib.ExitStack()
         self.federation = self.ledger.federation
         self._pool = self._held.enter_context(ThreadPoolExecutor(DISK_THREADS, "disk"))
+        self.pools = self._held.enter_context(Pools(self.ledger.settings.node.public_rate))
         self._peers = self._held.enter_context(ThreadPoolExecutor(PEER_THREADS, "peers"))
         self.holdings = self._held.enter_context(
             Holdings(
@@ -100,6 +115,9 @@ class Service:
         )
         self.witness = self.federation.witness(witness_signers(self.ledger.origin, self.keys))
         self.gate = Gate(self.ledger.origin, self._key_of)
+        self._turn = threading.Lock()
+        self._forks: list[StoredFork] = []
+        self._forks_signature: tuple[tuple[str, int, int], ...] | None = None
         self._token = read_secret(self.ledger.settings.node.admin_token)
         return self
 
@@ -129,8 +147,14 @@ class Service:
         if given:
             self.federation.record_help(peer, package, source, given)
 
+    async def ask(self, request: web.Request, function: Callable[..., _T], *values: Any) -> _T:
+        """Do a step of a request's work in the pool of its route; see `Pools.ask`."""
+        cost = cost_of(request.match_info.handler)
+        assert cost is not None  # `check_routes` has seen to it
+        return await self.pools.ask(cost, function, *values)
+
     async def run(self, function: Callable[..., _T], *values: Any) -> _T:
-        """Call a function that waits for the disk, in a thread."""
+        """Call a function that waits for the disk, in a thread that no request needs."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *values)
 
     async def work(self, function: Callable[..., _T], *values: Any) -> _T:
@@ -144,10 +168,67 @@ class Service:
         if known is None or not hmac.compare_digest(_digest(given), _digest(known)):
             raise web.HTTPUnauthorized
 
-    async def check_peer(self, request: web.Request, body: bytes) -> str:
-        """Return the origin of the peer that signed a request; see `Gate.check_request`."""
-        base = self.ledger.settings.node.url or f"{request.scheme}://{request.host}"
-        return self.gate.check_request(request.method, f"{base}{request.path_qs}", request.headers, body)
+    async def check_peer(self, request: web.Request) -> Signed:
+        """Return who signed a request, before its body is read; see `Gate.check_headers`.
+
+        A peer may know this node by another name than its settings do: the one that it asked is in Host,
+        and the audience that is signed says that this node is meant.
+        """
+        if "Signature-Input" not in request.headers:
+            raise KeyProblem(
+                "request-unsigned",
+                "the request is not signed by a peer for this node",
+                expected="Signature-Input and Signature",
+                rule="RFC 9421",
+            )
+        here = f"{request.scheme}://{request.host}"
+        urls = [f"{here}{request.path_qs}"]
+        if self.ledger.settings.node.url is not None:
+            named = urlsplit(self.ledger.settings.node.url)
+            urls = [
+                f"{base}{named.path}{request.path_qs}"
+                for base in (f"{named.scheme}://{named.netloc}", f"{named.scheme}://{request.host}", here)
+            ]
+        method, headers = request.method, request.headers
+        return await self.ask(request, self.gate.check_headers, method, urls, headers)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the published checkpoint of the own log, read anew.
+
+        Raises:
+            EvidenceInvalid: it cannot be trusted; nothing is said about the log's size then.
+        """
+        evidence = self.ledger.evidence()
+        if evidence.checkpoint is None:
+            (found,) = evidence.checkpoint_findings
+            raise EvidenceInvalid(
+                found.code, found.message, path=found.path, expected=found.expected, found=found.found
+            )
+        return evidence.checkpoint
+
+    def mirrored(self, origin: str) -> int:
+        """How many entries of a peer's log are mirrored here."""
+        head = self.federation.state.head(mirrored_name(origin))
+        return 0 if head is None else head.size
+
+    def forks(self) -> list[StoredFork]:
+        """The fork proofs that are kept here; the files are read again only when one of them changed."""
+        with self._turn:
+            signature = _listing(self.ledger.home.forks)
+            if signature != self._forks_signature:
+                self._forks = list(stored_forks(self.ledger.home))
+                self._forks_signature = signature
+            return list(self._forks)
+
+
+def _listing(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells whether a folder's files are the same as before; reads none of them."""
+    try:
+        with os.scandir(folder) as entries:
+            stats = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+    except OSError:
+        return ()
+    return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
 
 
 def _digest(text: str) -> bytes:

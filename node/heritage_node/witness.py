@@ -13,6 +13,7 @@ from heritage_ledger.log.checkpoint import parse_checkpoint
 from heritage_ledger.log.fork import ForkProof
 from heritage_ledger.log.note import parse_note
 from heritage_ledger.log.witness import MAX_REQUEST_SIZE, SIZE_TYPE, WitnessRefusal, parse_request
+from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.limits import read_body
 from heritage_node.service import SERVICE, Service
 
@@ -20,12 +21,13 @@ routes = web.RouteTableDef()
 
 
 @routes.post("/witness/add-checkpoint")
+@costs(Cost(Pool.WITNESS, Paging.ONE, writes=True))
 async def add_checkpoint(request: web.Request) -> web.Response:
     """Cosign a checkpoint of a peer's log, if the log only grew."""
     service = request.app[SERVICE]
     body = await read_body(request, MAX_REQUEST_SIZE)
     try:
-        lines = await service.run(_add, service, body)
+        lines = await service.ask(request, _add, service, body)
     except WitnessRefusal as refusal:
         if refusal.size is not None:
             return web.Response(body=b"%d\n" % refusal.size, status=409, headers={"Content-Type": SIZE_TYPE})
@@ -57,12 +59,18 @@ def _keep_evidence(service: Service, body: bytes) -> None:
 
 
 @routes.get("/witness/{name:[0-9a-f]{64}}/checkpoint")
+@costs(Cost(Pool.LOG, Paging.ONE))
 async def latest(request: web.Request) -> web.Response:
     """The last checkpoint of a log that was cosigned here; the log is named by SHA-256 of its origin."""
     service = request.app[SERVICE]
+    found = await service.ask(request, _latest, service, request.match_info["name"])
+    if found is None:
+        raise web.HTTPNotFound
+    return web.Response(body=found, headers={"Content-Type": "text/plain; charset=utf-8"})
+
+
+def _latest(service: Service, name: str) -> bytes | None:
     for peer in service.federation.peers:
-        if sha256(peer.origin.encode()).hexdigest() == request.match_info["name"]:
-            found = await service.run(service.witness.latest, peer.origin)
-            if found is not None:
-                return web.Response(body=found, headers={"Content-Type": "text/plain; charset=utf-8"})
-    raise web.HTTPNotFound
+        if sha256(peer.origin.encode()).hexdigest() == name:
+            return service.witness.latest(peer.origin)
+    return None

@@ -16,7 +16,7 @@ from heritage_ledger.content.cid import DAG_PB, RAW, block_cid, digest_of, forma
 from heritage_ledger.content.package import FileRow
 from heritage_ledger.errors import EvidenceMissing
 from heritage_ledger.index.resolve import MAX_PLACES
-from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, IndexedFile, PackageRow
+from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, IndexedFile, LatestRow, PackageRow
 from heritage_ledger.index.store import MAX_CANDIDATES, Index
 
 ORIGIN = "museum.example/ledger/1"
@@ -146,8 +146,14 @@ class IndexMachine(RuleBasedStateMachine):
             mine = [taken.row for taken in self.packages if taken.row.asset == asset]
             assert list(index.packages(asset)) == mine
             assert index.package(asset) == mine[-1]
-            expected.append(AssetRow(asset, self.titles[asset], mine[0].log_index, len(mine)))
+            first, last = mine[0].log_index, mine[-1]
+            assert index.asset(asset) == AssetRow(asset, self.titles[asset], first, len(mine))
+            latest = (last.package_cid, last.log_index, "now", last.files, last.bytes)
+            expected.append(LatestRow(asset, self.titles[asset], first, len(mine), *latest))
         assert list(index.assets()) == expected
+        for at, row in enumerate(expected):
+            assert list(index.assets(row.first_index)) == expected[at + 1 :]
+            assert list(index.assets(row.first_index, limit=1)) == expected[at + 1 : at + 2]
         for asset in ASSETS:
             assert list(index.events(asset)) == [event for event in self.events if event.asset == asset]
 

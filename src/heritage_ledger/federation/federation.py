@@ -36,7 +36,7 @@ from heritage_ledger.federation.mirroring import (
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.repair import Repair, record_recovery
 from heritage_ledger.federation.replicas import Duties, PackageHolders, Replicator, holders, pledge
-from heritage_ledger.federation.signing import Request, sign_request
+from heritage_ledger.federation.signing import NOTICE, Request, sign_request
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.witnessing import ASKED_AT_ONCE, Witnesses, standing
 from heritage_ledger.fixity.evidence import open_log
@@ -76,8 +76,6 @@ if TYPE_CHECKING:
     from heritage_ledger.log.witness import CosignatureSigner
     from heritage_ledger.progress import Progress
 
-NOTICE = "Heritage-Notice"
-"""The header that says what a notice is about: `checkpoint`, `fork` or `help`."""
 MAX_FORKS = 64
 """Fork proofs that are taken from one peer in one round."""
 
@@ -153,8 +151,11 @@ class Federation:
     @property
     def peers(self) -> Peers:
         """Whom this institution trusts."""
-        own = tuple(verifier.vkey for verifier in self.verifiers)
-        return Peers(self.home, self.settings.origin, own)
+        return Peers(
+            self.home,
+            self.settings.origin,
+            lambda: tuple(verifier.vkey for verifier in self.verifiers),
+        )
 
     def discover(self, url: str, *, vkey: str | None = None) -> Peer:
         """Read who the node at `url` is; with `vkey` its log must be the one of that key.
@@ -339,8 +340,9 @@ class Federation:
     def _notify(self, peer: Peer, kind: str, body: bytes) -> None:
         url = f"{peer.url}/api/v1/notices"
         request = Request("POST", url, body)
+        request.headers[NOTICE] = kind
         headers = sign_request(request, self.node_key, origin=self.settings.origin, audience=peer.origin)
-        self.client.ask("POST", url, body=body, headers=headers | {NOTICE: kind})
+        self.client.ask("POST", url, body=body, headers=headers)
 
     def source(self, origin: str) -> PeerBlocks:
         """Blocks of packages of the log `origin`: asked of its own institution first, then of all others."""

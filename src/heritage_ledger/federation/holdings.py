@@ -1,4 +1,8 @@
-"""Every block that this home can give out: of its own packages and of the replicas that it holds."""
+"""Every block that this home can give out: of its own packages and of the replicas that it holds.
+
+Which those are is said by the indexes of the own log and of the mirrors, never by a daemon: a Kubo holds what
+its institution put there, and that is nobody's business. It is asked for blocks of recorded packages alone.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
-    from heritage_ledger.federation.peers import Peers
+    from heritage_ledger.federation.peers import Peer, Peers
     from heritage_ledger.home.layout import Home
     from heritage_ledger.index.store import Index
 
@@ -34,7 +38,7 @@ class Holdings:
         *,
         suspect: Callable[[Cid], None] = lambda _: None,
     ) -> None:
-        """Look into the own index first, then into those of the mirrors, then into Kubo.
+        """Look into the own index first, then into those of the mirrors; Kubo has blocks of the first only.
 
         `suspect` is told the CID of a package that is recorded here and was found damaged on the way.
         """
@@ -47,6 +51,9 @@ class Holdings:
         self._held = contextlib.ExitStack()
         self._mirrors: dict[str, EmbeddedEngine] = {}
         self._mirror_indexes: list[Index] = []
+        self._looked = -1
+        self._waiting: list[Peer] = []
+        """Peers whose mirror has no index yet."""
         self._turn = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -74,7 +81,7 @@ class Holdings:
                 problem = problem or error
             except EvidenceInvalid as error:
                 problem = error
-        if self._kubo is not None:
+        if self._kubo is not None and self._own.has(cid):
             with contextlib.suppress(HeritageError):
                 block = self._kubo.get(cid)
                 if hashlib.sha256(block).digest() == digest_of(cid):
@@ -109,10 +116,8 @@ class Holdings:
     def _packages_with(self, cid: Cid) -> Iterator[Cid]:
         """The packages in whose files this block should lie."""
         for index in self._indexes():
-            paths = [reference.path for reference in index.lookup(digest_of(cid)).references]
-            for row in index.packages() if paths else ():
-                if any(path.startswith(f"{row.folder}/") for path in paths):
-                    yield row.package_cid
+            for row in index.packages_with(digest_of(cid)):
+                yield row.package_cid
 
     def _indexes(self) -> Iterator[Index]:
         yield self._own_index
@@ -125,9 +130,21 @@ class Holdings:
 
     def _mirror_engines(self) -> list[EmbeddedEngine]:
         with self._turn:
-            for peer in self._peers:
-                if peer.origin not in self._mirrors and self._home.mirror_of(peer.origin).index.exists():
+            changed = self._folder_changed()
+            if changed != self._looked:
+                self._looked = changed
+                self._waiting = [peer for peer in self._peers if peer.origin not in self._mirrors]
+            for peer in list(self._waiting):
+                if self._home.mirror_of(peer.origin).index.exists():
                     index = self._held.enter_context(open_mirror_index(self._home, peer))
                     self._mirrors[peer.origin] = EmbeddedEngine(self._home.root, index)
                     self._mirror_indexes.append(index)
+                    self._waiting.remove(peer)
             return list(self._mirrors.values())
+
+    def _folder_changed(self) -> int:
+        """When a file of a peer last came or went: reading all of them for each block is too much."""
+        try:
+            return self._home.peers.stat().st_mtime_ns
+        except OSError:
+            return 0

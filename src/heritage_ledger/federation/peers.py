@@ -37,7 +37,7 @@ from heritage_ledger.log.policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from heritage_ledger.federation.client import Client
     from heritage_ledger.home.layout import Home
@@ -134,11 +134,11 @@ def check_key(peer: Peer, vkey: str) -> None:
 class Peers:
     """The peer files of a home; read anew at every call, so that all processes see one truth."""
 
-    def __init__(self, home: Home, own: str, own_keys: Sequence[str]) -> None:
-        """`own` is the origin of the home's own log, `own_keys` its verifier keys."""
+    def __init__(self, home: Home, own: str, own_keys: Callable[[], Sequence[str]]) -> None:
+        """`own` is the origin of the home's own log, `own_keys` reads its verifier keys for the policy."""
         self._home = home
         self._own = own
-        self._own_keys = tuple(own_keys)
+        self._own_keys = own_keys
 
     def __iter__(self) -> Iterator[Peer]:
         """Yield every peer in order of origin."""
@@ -241,7 +241,7 @@ class Peers:
             members = tuple(group.name for group in groups)
             groups.append(PolicyGroup("federation", 1 + 2 * len(members) // 3, members))
         return Policy(
-            tuple(PolicyLog(vkey) for vkey in self._own_keys),
+            tuple(PolicyLog(vkey) for vkey in self._own_keys()),
             tuple(witnesses),
             tuple(groups),
             "federation" if groups else NONE,

@@ -3,11 +3,13 @@
 The home of `http_message_signatures`. Covered are the method, the whole target, the digest of the body
 (RFC 9530), and `Heritage-Audience`, the origin of the log whose node is meant. The key id is the origin of
 the sender's log, whose genesis event names the key. A signature lives for a minute, and each nonce counts
-once.
+once. URLs are compared in one spelling, whoever typed them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import secrets
 import threading
 import time
@@ -15,6 +17,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from http_message_signatures import (
     HTTPMessageSigner,
@@ -26,11 +29,11 @@ from http_message_signatures.algorithms import HTTPSignatureAlgorithm
 from http_message_signatures.exceptions import HTTPMessageSignaturesException
 from http_message_signatures.structures import CaseInsensitiveDict
 
-from heritage_ledger.errors import EvidenceInvalid, KeyProblem
+from heritage_ledger.errors import EvidenceInvalid, KeyProblem, TemporaryFailure
 from heritage_ledger.identity.keys import check_ed25519
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from heritage_ledger.identity.keys import Ed25519Signer
 
@@ -40,9 +43,14 @@ LIFETIME: Final = 60
 """Seconds that a signature lives."""
 MAX_LIFETIME: Final = 300
 """Seconds that a signature of others may live, and how far clocks may differ."""
-MAX_NONCES: Final = 100_000
-"""Nonces remembered: more requests in five minutes than peers have reason for."""
+MAX_NONCES: Final = 10_000
+"""Nonces remembered of one peer: more requests in a minute than it has reason for."""
+KEPT: Final = 10
+"""Seconds that a nonce is remembered beyond the end of its signature: more than clocks may differ there."""
+NOTICE: Final = "Heritage-Notice"
+"""The header that says what a notice is about: `checkpoint`, `fork` or `help`; signed where it is there."""
 TAG: Final = "heritage-ledger"
+_PORTS: Final = {"http": 80, "https": 443}
 _COVERED: Final = ("@method", "@target-uri", "content-digest", AUDIENCE.lower())
 
 
@@ -87,8 +95,36 @@ class _Keys(HTTPSignatureKeyResolver):
         return self._signer
 
 
+def normal_url(url: str) -> str:
+    """Return the one spelling of an http or https URL: RFC 9110, 4.2.3.
+
+    >>> normal_url("HTTPS://Museum.Example:443")
+    'https://museum.example/'
+    """
+    parts = urlsplit(url)
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
+    if ":" in host:
+        host = f"[{host}]"
+    port = parts.port
+    if port is not None and port != _PORTS.get(scheme):
+        host = f"{host}:{port}"
+    return urlunsplit((scheme, host, parts.path or "/", parts.query, ""))
+
+
+def _normal_urls(urls: Sequence[str]) -> dict[str, None]:
+    found: dict[str, None] = {}
+    for url in urls:
+        with contextlib.suppress(ValueError):  # a Host header may say anything
+            found[normal_url(url)] = None
+    return found
+
+
 def sign_request(request: Request, signer: Ed25519Signer, *, origin: str, audience: str) -> dict[str, str]:
-    """Return the headers that sign `request`, from the node of the log `origin` to that of `audience`."""
+    """Return the headers that sign `request`, from the node of the log `origin` to that of `audience`.
+
+    Those that `request` has already are among them; `Heritage-Notice` is signed too where it is one of them.
+    """
+    request.url = normal_url(request.url)
     request.headers[AUDIENCE] = audience
     now = datetime.now(UTC)
     HTTPMessageSigner(signature_algorithm=_Ed25519, key_resolver=_Keys(lambda _: None, signer)).sign(
@@ -98,10 +134,43 @@ def sign_request(request: Request, signer: Ed25519Signer, *, origin: str, audien
         expires=now + timedelta(seconds=LIFETIME),
         nonce=secrets.token_urlsafe(18),
         tag=TAG,
-        covered_component_ids=_COVERED,
+        covered_component_ids=(*_COVERED, *([NOTICE.lower()] if NOTICE in request.headers else ())),
         body=request.body,
     )
     return dict(request.headers.items())
+
+
+@dataclass(slots=True)
+class _Pot:
+    """The nonces of one peer that may still come again, oldest first, and when each ends (wall clock)."""
+
+    ends: OrderedDict[bytes, int] = field(default_factory=OrderedDict)
+    floor: int = 0
+    """The latest `created` of those that were forgotten: nothing as old is taken any more."""
+    created: dict[bytes, int] = field(default_factory=dict)
+
+    def forget(self, now: float) -> None:
+        while self.ends and next(iter(self.ends.values())) < now:
+            nonce, _ = self.ends.popitem(last=False)
+            self.floor = max(self.floor, self.created.pop(nonce))
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The headers of a request that a peer signed; its body is to be compared with the digest in them."""
+
+    origin: str
+    covers_notice: bool
+    _results: list[VerifyResult]
+    _request: Request
+    _verifier: HTTPMessageVerifier
+
+    def check_body(self, body: bytes) -> None:
+        """Raise `KeyProblem` (`request-unsigned`) unless `body` is the one that was signed."""
+        try:
+            self._verifier.verify_body(self._request, self._results, body)
+        except (HTTPMessageSignaturesException, ValueError) as error:
+            raise _refused("the body that was signed", str(error)[:120]) from error
 
 
 class Gate:
@@ -111,33 +180,52 @@ class Gate:
         """Guard the node of the log `origin`; `public` gives the key of a peer by its origin."""
         self._origin = origin
         self._verifier = HTTPMessageVerifier(signature_algorithm=_Ed25519, key_resolver=_Keys(public))
-        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._pots: dict[str, _Pot] = {}
         self._turn = threading.Lock()
-        self._opened = time.time()
+        self._opened = time.monotonic()
 
     def check_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> str:
-        """Return the origin of the peer that signed the request.
+        """Return the origin of the peer that signed the request; `check_headers` and `check_body` at once."""
+        signed = self.check_headers(method, (url,), headers)
+        signed.check_body(body)
+        return signed.origin
+
+    def check_headers(self, method: str, urls: Sequence[str], headers: Mapping[str, str]) -> Signed:
+        """Return who signed a request to one of `urls`, all names of this node, before its body is read.
 
         Raises:
             KeyProblem: `request-unsigned`; nobody known signed it, not for this node, not now, or it came
                 before.
+            TemporaryFailure: `request-too-many`; the peer signed more requests than are kept apart at once.
         """
-        request = Request(method, url, body)
-        request.headers.update(headers)
+        problem: KeyProblem | None = None
+        for url in _normal_urls(urls):
+            request = Request(method, url, b"")
+            request.headers.update(headers)
+            try:
+                results = self._verify(request)
+            except KeyProblem as error:
+                problem = problem or error
+                continue
+            self._check(results[0], request.headers[AUDIENCE])
+            covered = {name.strip('"').partition('"')[0] for name in results[0].covered_components}
+            origin = str(results[0].parameters["keyid"])
+            return Signed(origin, NOTICE.lower() in covered, results, request, self._verifier)
+        raise problem or _refused("a URL of this node", "none")
+
+    def _verify(self, request: Request) -> list[VerifyResult]:
         try:
             results = self._verifier.verify(
                 request,
                 max_age=timedelta(seconds=MAX_LIFETIME),
                 expect_tag=TAG,
                 require_components=_COVERED,
-                body=body,
             )
         except (HTTPMessageSignaturesException, EvidenceInvalid, ValueError) as error:
             raise _refused("a signature that holds", str(error)[:120]) from error
         if len(results) != 1:
             raise _refused("one signature", str(len(results)))
-        self._check(results[0], request.headers[AUDIENCE])
-        return str(results[0].parameters["keyid"])
+        return results
 
     def _check(self, result: VerifyResult, audience: str) -> None:
         if audience != self._origin:
@@ -145,21 +233,34 @@ class Gate:
         created, expires = result.parameters.get("created"), result.parameters.get("expires")
         if not isinstance(created, int) or not isinstance(expires, int) or expires - created > MAX_LIFETIME:
             raise _refused(f"a lifetime of at most {MAX_LIFETIME} seconds", f"{created} to {expires}")
-        if created < int(self._opened):
-            # nonces are kept in memory: what was signed before it began may have been here before
+        # nonces are kept in memory: what was signed before it began may have been here before. How long ago
+        # that was is counted by a clock that nobody sets
+        uptime = time.monotonic() - self._opened
+        if time.time() - created > uptime + 1:
             raise _refused("a signature made since this node started", str(created))
         if not result.nonce:
             raise _refused("a nonce", "none")
-        self._check_once(f"{result.parameters['keyid']} {result.nonce}")
+        self._check_once(str(result.parameters["keyid"]), result.nonce, created, expires)
 
-    def _check_once(self, nonce: str) -> None:
-        now = time.time()
+    def _check_once(self, origin: str, nonce: str, created: int, expires: int) -> None:
+        key = hashlib.sha256(nonce.encode()).digest()[:16]
         with self._turn:
-            while self._seen and next(iter(self._seen.values())) < now:
-                self._seen.popitem(last=False)
-            if nonce in self._seen or len(self._seen) >= MAX_NONCES:
+            pot = self._pots.setdefault(origin, _Pot())  # for peers only: a stranger has no key
+            pot.forget(time.time())
+            if key in pot.ends:
                 raise _refused("a nonce that was not used before", "a replay")
-            self._seen[nonce] = now + 2 * MAX_LIFETIME
+            if created <= pot.floor:
+                raise _refused("a signature newer than those that were forgotten", str(created))
+            if len(pot.ends) >= MAX_NONCES:
+                raise TemporaryFailure(
+                    "request-too-many",
+                    "the peer signed more requests than are kept apart at once",
+                    path=origin,
+                    expected=f"at most {MAX_NONCES} in {LIFETIME} seconds",
+                    advice="try again in a minute",
+                )
+            pot.ends[key] = expires + KEPT
+            pot.created[key] = created
 
 
 def _refused(expected: str, found: str) -> KeyProblem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -37,6 +38,10 @@ MAX_CHECK_DAYS = 3_650
 """The longest time between two checks of a package by the node."""
 MAX_SYNC_SECONDS = 86_400
 """The longest pause between two rounds of looking at peers."""
+DEFAULT_RATE = 50
+"""Units of work a second for one address: `node/heritage_node/costs.py` says what each route costs."""
+MAX_RATE = 1_000_000
+"""A rate that limits nobody."""
 DEFAULT_CLASS = "default"
 """The storage class of a package for which none was named."""
 _CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -84,7 +89,9 @@ class NodeSettings:
     `host` and `port` are where it listens, `url` where others reach it; `admin_token` says where the token
     for local administration is found. `allow_private` lets peers live at loopback and private addresses.
     `copies` is how many verified copies a package should have, its own among them. `check_days` is how often
-    the node compares every package with its address, 0 for never.
+    the node compares every package with its address, 0 for never. `trusted_proxies` are the addresses and
+    networks whose X-Forwarded-For is believed; `public_rate` is how many units of work a second the public
+    may ask for from one address.
     """
 
     host: str = "127.0.0.1"
@@ -95,6 +102,8 @@ class NodeSettings:
     sync_seconds: int = 60
     copies: int = 2
     check_days: int = 30
+    trusted_proxies: tuple[str, ...] = ()
+    public_rate: int = DEFAULT_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +351,17 @@ def _readers(table: _Table) -> dict[str, Reader]:
     return readers
 
 
-_NODE_KEYS = {"listen", "url", "admin_token", "allow_private", "sync_seconds", "copies", "check_days"}
+_NODE_KEYS = {
+    "listen",
+    "url",
+    "admin_token",
+    "allow_private",
+    "sync_seconds",
+    "copies",
+    "check_days",
+    "trusted_proxies",
+    "public_rate",
+}
 
 
 def _node(table: _Table) -> NodeSettings:
@@ -351,8 +370,8 @@ def _node(table: _Table) -> NodeSettings:
     if not colon or not host or not port.isdecimal() or int(port) >= 1 << 16:
         raise _invalid('listen = "ADDRESS:PORT"', repr(table.values["listen"])[:80])
     url = table.text("url")
-    if url is not None and urlsplit(url).scheme not in {"http", "https"}:
-        raise _invalid('url = "https://…"', repr(url)[:80])
+    if url is not None:
+        _check_own_url(url)
     private = table.values.get("allow_private", usual.allow_private)
     if not isinstance(private, bool):
         raise _invalid("allow_private = true or false", repr(private)[:80])
@@ -365,7 +384,40 @@ def _node(table: _Table) -> NodeSettings:
         table.count("sync_seconds", usual.sync_seconds, MAX_SYNC_SECONDS),
         table.count("copies", usual.copies),
         table.count("check_days", usual.check_days, MAX_CHECK_DAYS, least=0),
+        _proxies(table),
+        table.count("public_rate", usual.public_rate, MAX_RATE),
     )
+
+
+def _check_own_url(url: str) -> None:
+    """Refuse a URL that peers could not sign a request for: they sign one spelling of it."""
+    try:
+        parts = urlsplit(url)
+        usable = (
+            parts.scheme in {"http", "https"}
+            and parts.hostname
+            and "@" not in parts.netloc
+            and parts.port != 0
+            and not {"?", "#", " "} & set(url)
+            and url.isascii()
+        )
+    except ValueError:  # a port above 65535, half an IPv6 address
+        usable = False
+    if not usable:
+        expected = 'url = "https://HOST[:PORT][/PATH]", without name, password, query or fragment, in ASCII'
+        raise _invalid(expected, "another URL")  # never the text itself, which may hold a password
+
+
+def _proxies(table: _Table) -> tuple[str, ...]:
+    names = table.names("trusted_proxies")
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError as error:
+            raise _invalid(
+                'trusted_proxies = ["ADDRESS", "NETWORK/BITS"]', f"{name!r}: {error}"[:80]
+            ) from error
+    return names
 
 
 def _secret(text: str | None) -> str | None:

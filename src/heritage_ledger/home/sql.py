@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import LargeBinary, Text, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import Dialect
     from sqlalchemy.pool import Pool
 
+    from heritage_ledger.home.deadline import Deadline
     from heritage_ledger.home.sqlite import Damaged
 
 
+STEPS: Final = 2_000
+"""Steps of SQLite's machine between two looks at the deadline: a fraction of a millisecond."""
 CONNECT_SECONDS: Final = 10
 """How long a server may take to accept a connection."""
 OrderedText: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -108,6 +111,33 @@ def _bad_url(found: str) -> UsageError:
         found=found,  # never the text itself, which may hold a password
         advice="mend `database` in heritage.toml",
     )
+
+
+@contextlib.contextmanager
+def limited(connection: Connection, deadline: Deadline | None) -> Iterator[None]:
+    """Let no statement on `connection` outlive `deadline`: SQLite asks it while it works, a server counts.
+
+    Raises:
+        TemporaryFailure: it is over (`read-too-long`).
+    """
+    if deadline is None:
+        yield
+        return
+    deadline.check()
+    is_file = connection.dialect.name == "sqlite"
+    driver: Any = connection.connection.driver_connection
+    if is_file:
+        driver.set_progress_handler(deadline.is_over, STEPS)
+    else:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(deadline.left * 1_000))}")
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error):
+        deadline.check()
+        raise
+    finally:
+        if is_file:
+            driver.set_progress_handler(None, 0)
 
 
 @contextlib.contextmanager

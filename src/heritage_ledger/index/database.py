@@ -16,9 +16,10 @@ from sqlalchemy import Integer, LargeBinary, func, insert, inspect, select, text
 from sqlalchemy.pool import QueuePool
 
 from heritage_ledger.errors import EvidenceMissing, OperationFailed
+from heritage_ledger.home.deadline import current_deadline
 from heritage_ledger.home.durable import SECRET_FILE, writing
 from heritage_ledger.home.migrate import upgrade
-from heritage_ledger.home.sql import is_url, open_engine, open_server, server_name, sql_errors
+from heritage_ledger.home.sql import is_url, limited, open_engine, open_server, server_name, sql_errors
 from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.index.tables import INDEX_VERSION, META, METADATA
 
@@ -88,8 +89,16 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the index and changes nothing."""
-        with sql_errors(self.where, damaged), self._engine.connect() as connection:
+        """A transaction that sees one state of the index, changes nothing, and ends with the deadline.
+
+        Raises:
+            TemporaryFailure: the deadline of this thread is over (`read-too-long`).
+        """
+        with (
+            sql_errors(self.where, damaged),
+            self._engine.connect() as connection,
+            limited(connection, current_deadline()),
+        ):
             yield connection
 
     @contextlib.contextmanager

@@ -43,6 +43,21 @@ class AssetRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LatestRow:
+    """An asset with its latest version: that one's address and event, its payload's `files` and `bytes`."""
+
+    asset: str
+    title: str | None
+    first_index: int
+    latest_version: int
+    package_cid: Cid
+    log_index: int
+    created: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PackageRow:
     """One sealed version of an asset.
 

@@ -24,6 +24,7 @@ from heritage_ledger.index.rows import (
     AssetRow,
     EventRow,
     IndexedFile,
+    LatestRow,
     PackageRow,
     Place,
 )
@@ -83,6 +84,36 @@ _MANY_NODES: Final = (
     select(NODES.c.digest, NODES.c.data)
     .where(NODES.c.digest.in_(bindparam("digests", expanding=True)))
     .limit(bindparam("most"))
+)
+_FIRST: Final = PACKAGES.alias("first")
+_LATEST: Final = (  # walks the packages in log order: an asset is met at its first one
+    select(
+        ASSETS.c.asset,
+        ASSETS.c.title,
+        ASSETS.c.first_index,
+        ASSETS.c.latest_version,
+        PACKAGES.c.package_cid,
+        PACKAGES.c.log_index,
+        func.coalesce(EVENTS.c.created, ""),
+        PACKAGES.c.files,
+        PACKAGES.c.bytes,
+    )
+    .select_from(_FIRST)
+    .join(ASSETS, (ASSETS.c.asset == _FIRST.c.asset) & (ASSETS.c.first_index == _FIRST.c.log_index))
+    .join(PACKAGES, (PACKAGES.c.asset == ASSETS.c.asset) & (PACKAGES.c.version == ASSETS.c.latest_version))
+    .outerjoin(EVENTS, EVENTS.c.log_index == PACKAGES.c.log_index)
+)
+_WITH_FILE: Final = (
+    select(PACKAGES)
+    .join_from(FILES, PACKAGES, PACKAGES.c.log_index == FILES.c.package)
+    .where(_OF_CID)
+    .limit(MAX_CANDIDATES)
+)
+_WITH_PIECE: Final = (
+    select(PACKAGES)
+    .join_from(BLOCKS, PACKAGES, PACKAGES.c.log_index == BLOCKS.c.package)
+    .where(BLOCKS.c.digest_key == bindparam("key"), BLOCKS.c.digest == bindparam("digest"))
+    .limit(MAX_CANDIDATES)
 )
 _NODE: Final = select(NODES.c.data).where(NODES.c.digest == bindparam("digest")).limit(1)
 
@@ -166,9 +197,16 @@ class Index:
 
     # assets and packages
 
-    def assets(self) -> Iterator[AssetRow]:
-        """Every asset, in the order in which they came in."""
-        return self._database.stream(select(ASSETS).order_by(ASSETS.c.first_index), AssetRow)
+    def assets(self, after: int = -1, *, limit: int | None = None) -> Iterator[LatestRow]:
+        """Assets with their latest versions, in the order in which they came in; one query.
+
+        `after` is the `first_index` of the last asset that was seen: a page costs its own rows, wherever it
+        begins.
+        """
+        statement = _LATEST.where(_FIRST.c.log_index > after).order_by(_FIRST.c.log_index)
+        if limit is not None:
+            statement = statement.limit(limit)
+        return self._database.stream(statement, LatestRow)
 
     def asset(self, asset: str) -> AssetRow | None:
         """The asset of this URI."""
@@ -305,6 +343,13 @@ class Index:
         for digest, *place in self._database.rows(_MANY_PIECES, values, _values):
             places.setdefault(digest, []).append(_reference(*place))
         return {digest: Copies(nodes.get(digest), places.get(digest, ())) for digest in digests}
+
+    def packages_with(self, digest: bytes) -> list[PackageRow]:
+        """Packages in whose files the raw block of this SHA-256 lies; at most twice `MAX_CANDIDATES`."""
+        values = {"key": lookup_key(digest), "cid": make_cid(RAW, digest), "digest": digest}
+        rows = [*self._database.rows(_WITH_FILE, values, PackageRow)]
+        rows += self._database.rows(_WITH_PIECE, values, PackageRow)
+        return list({row.log_index: row for row in rows}.values())
 
     # as a whole
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heritage_ledger.content.cid import format_cid
-from heritage_ledger.errors import OperationFailed
+from heritage_ledger.errors import EvidenceMissing
 from heritage_ledger.fixity.evidence import time_warnings
 from heritage_ledger.home.release import is_released
 from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow, PackagesFound
@@ -38,32 +38,32 @@ class Reader:
     evidence: Callable[[], LogEvidence]
     others: Callable[[], Iterable[LogEvidence]] = tuple
 
-    def assets(self) -> Iterator[AssetSummary]:
-        """Every asset with its latest version, in the order in which they came in.
+    def assets(self, after: str | None = None, *, limit: int | None = None) -> Iterator[AssetSummary]:
+        """Assets with their latest versions, in the order in which they came in, those after `after`.
 
         Raises:
-            OperationFailed: an asset has no package (`index-damaged`).
+            EvidenceMissing: there is no asset `after` (`not-found`).
         """
-        for row in self.index.assets():
-            package = self.index.package(row.asset)
-            if package is None:
-                raise OperationFailed(
-                    "index-damaged",
-                    "the index names an asset and none of its packages",
-                    path=row.asset,
-                    advice="run `heritage index rebuild`; nothing is lost",
-                )
-            event = self.index.event(package.log_index)
+        start = -1 if after is None else self._asset(after).first_index
+        for row in self.index.assets(start, limit=limit):
             yield AssetSummary(
                 asset=row.asset,
                 title=row.title,
                 latest=row.latest_version,
-                package_cid=format_cid(package.package_cid),
-                log_index=package.log_index,
-                recorded="" if event is None else event.created,
-                files=package.files,
-                size=package.bytes,
+                package_cid=format_cid(row.package_cid),
+                log_index=row.log_index,
+                recorded=row.created,
+                files=row.files,
+                size=row.bytes,
             )
+
+    def _asset(self, asset: str) -> AssetRow:
+        found = self.index.asset(asset)
+        if found is None:
+            raise EvidenceMissing(
+                "not-found", "no asset of this name", path=asset, advice="run `heritage list` for the assets"
+            )
+        return found
 
     def events(self, what: str | None = None) -> Iterator[EventSummary]:
         """All events about what `what` names, by whomever, as `trace` lists them; or all of this log.

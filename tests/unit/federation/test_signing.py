@@ -1,12 +1,18 @@
 """Signed requests: one key, one node, one time; everything else is refused."""
 
-from datetime import UTC, datetime, timedelta
+import base64
+import hashlib
+import re
+import time
+import types
+from datetime import datetime, timedelta
 
+import http_message_signatures.signatures as library
 import pytest
 
-from heritage_ledger.errors import KeyProblem
+from heritage_ledger.errors import HeritageError, KeyProblem
 from heritage_ledger.federation import signing
-from heritage_ledger.federation.signing import AUDIENCE, Gate, Request, sign_request
+from heritage_ledger.federation.signing import AUDIENCE, NOTICE, Gate, Request, sign_request
 from heritage_ledger.identity.keys import Ed25519Signer
 
 SENDER, RECEIVER = "museum.example/ledger/1", "archive.example/ledger/1"
@@ -74,17 +80,210 @@ def test_other_times_are_refused(gate, monkeypatch, shift):
         gate.check_request("POST", URL, headers, b"{}")
 
 
-def test_what_was_signed_before_a_restart_is_refused(gate):
+class Clocks:
+    """Both clocks of the module under test, to be set apart from each other."""
+
+    def __init__(self, monkeypatch):
+        self.wall, self.steady = time.time(), time.monotonic()
+        clocks = self
+
+        class Wall(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.fromtimestamp(clocks.wall, tz)
+
+        monkeypatch.setattr(signing, "datetime", Wall)
+        monkeypatch.setattr(signing.time, "time", lambda: self.wall)
+        monkeypatch.setattr(signing.time, "monotonic", lambda: self.steady)
+        monkeypatch.setattr(library.datetime, "datetime", Wall)
+
+    def go_on(self, seconds):
+        self.wall += seconds
+        self.steady += seconds
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "datetime", types.SimpleNamespace(**vars(library.datetime)))
+        yield Clocks(patch)
+
+
+def refused(gate, headers, *, code="request-unsigned", body=b"{}"):
+    with pytest.raises(HeritageError) as caught:
+        gate.check_request("POST", URL, headers, body)
+    assert caught.value.code == code
+    return caught.value
+
+
+def test_what_was_signed_before_a_restart_is_refused(clocks):
     headers = signed()
+    clocks.go_on(5)
     later = Gate(RECEIVER, {SENDER: KEY.public}.get)
-    later._opened = datetime.now(UTC).timestamp() + 2
+    clocks.go_on(20)
+    assert "since this node started" in refused(later, headers).expected
+    assert later.check_request("POST", URL, signed(), b"{}") == SENDER
+
+
+@pytest.mark.parametrize("step", [-3600, -30, 30, 3600])
+def test_a_clock_that_is_set_makes_no_node_deaf(clocks, step):
+    """The node starts with a wrong clock, which NTP sets right: its peers' clocks were right all the time."""
+    gate = Gate(RECEIVER, {SENDER: KEY.public}.get)
+    clocks.go_on(60)
+    clocks.wall += step
+    assert gate.check_request("POST", URL, signed(), b"{}") == SENDER
+
+
+def test_a_clock_set_back_lets_no_old_request_in_again(gate, clocks):
+    clocks.go_on(100)
+    first = signed()
+    gate.check_request("POST", URL, first, b"{}")
+    clocks.go_on(500)
+    gate.check_request("POST", URL, signed(), b"{}")  # the first nonce is forgotten now
+    clocks.wall -= 490
+    assert "newer than those that were forgotten" in refused(gate, first).expected
+
+
+def forged(
+    *, lifetime=60, nonce="n", tag="heritage-ledger", created=None, covered=None, audience=RECEIVER, **more
+):
+    """A signed request made without our code: the names on the wire are written out here."""
+    created = int(time.time()) if created is None else created
+    digest = base64.b64encode(hashlib.sha256(b"{}").digest()).decode()
+    fields = {
+        "@method": "POST",
+        "@target-uri": "http://archive.example/api/v1/blocks",
+        "content-digest": f"sha-256=:{digest}:",
+        "heritage-audience": audience,
+        **more,
+    }
+    names = covered or ["@method", "@target-uri", "content-digest", "heritage-audience"]
+    inputs = " ".join(f'"{name}"' for name in names)
+    parameters = f'({inputs});created={created};keyid="{SENDER}";alg="ed25519"'
+    if lifetime is not None:
+        parameters += f";expires={created + lifetime}"
+    if nonce is not None:
+        parameters += f';nonce="{nonce}"'
+    parameters += f';tag="{tag}"'
+    base = "\n".join(f'"{name}": {fields[name]}' for name in names) + f'\n"@signature-params": {parameters}'
+    signature = base64.b64encode(KEY.sign(base.encode())).decode()
+    return {
+        "Content-Digest": fields["content-digest"],
+        "Heritage-Audience": audience,
+        "Signature-Input": f"sig={parameters}",
+        "Signature": f"sig=:{signature}:",
+        **{name: value for name, value in fields.items() if name == "heritage-notice"},
+    }
+
+
+def test_a_request_signed_by_the_letter_of_the_specification_is_let_in(gate):
+    assert gate.check_request("POST", URL, forged(), b"{}") == SENDER
+    assert gate.check_request("POST", URL, forged(lifetime=300, nonce="m"), b"{}") == SENDER
+
+
+def test_what_we_send_is_what_the_specification_says():
+    headers = signed()
+    assert set(headers) == {"Heritage-Audience", "Content-Digest", "Signature-Input", "Signature"}
+    found = re.fullmatch(
+        r'pyhms=\("@method" "@target-uri" "content-digest" "heritage-audience"\);created=(\d+);'
+        r'keyid="museum\.example/ledger/1";alg="ed25519";expires=(\d+);nonce="([\w-]{24})";tag="heritage-ledger"',
+        headers["Signature-Input"],
+    )
+    assert found, headers["Signature-Input"]
+    assert int(found[2]) - int(found[1]) == 60
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lifetime": 301},
+        {"lifetime": None},
+        {"nonce": None},
+        {"nonce": ""},
+        {"tag": "another"},
+        {"created": int(time.time()) + 60},
+        {"covered": ["@method", "@target-uri", "content-digest"]},
+        {"covered": ["@method", "@target-uri", "heritage-audience"]},
+        {"covered": ["@method", "content-digest", "heritage-audience"]},
+        {"covered": ["@target-uri", "content-digest", "heritage-audience"]},
+        {"audience": "library.example/ledger/1"},
+    ],
+    ids=str,
+)
+def test_each_rule_of_a_signature_is_kept(gate, change):
+    refused(gate, forged(**change))
+    assert gate.check_request("POST", URL, forged(nonce="other"), b"{}") == SENDER
+
+
+def test_two_signatures_are_one_too_many(gate):
+    one, two = forged(nonce="1"), forged(nonce="2")
+    both = one | {
+        "Signature-Input": f"{one['Signature-Input']}, b{two['Signature-Input']}",
+        "Signature": f"{one['Signature']}, b{two['Signature']}",
+    }
+    assert refused(gate, both).expected == "one signature"
+
+
+def test_another_body_is_refused_after_the_headers_were_taken(gate):
+    taken = gate.check_headers("POST", (URL,), signed())
+    taken.check_body(b"{}")
     with pytest.raises(KeyProblem):
-        later.check_request("POST", URL, headers, b"{}")
+        taken.check_body(b"{} ")
 
 
-def test_memory_of_nonces_is_bounded(gate, monkeypatch):
+OTHER_PEER = "library.example/ledger/1"
+
+
+def test_a_peer_that_signs_too_much_keeps_no_other_one_out(monkeypatch, clocks):
+    gate = Gate(RECEIVER, {SENDER: KEY.public, OTHER_PEER: OTHER.public}.get)
     monkeypatch.setattr(signing, "MAX_NONCES", 3)
     for _ in range(3):
         gate.check_request("POST", URL, signed(), b"{}")
+    error = refused(gate, signed(), code="request-too-many")
+    assert "replay" not in str(error)
+    assert gate.check_request("POST", URL, signed(key=OTHER, origin=OTHER_PEER), b"{}") == OTHER_PEER
+    clocks.go_on(60 + signing.KEPT + 1)
+    assert gate.check_request("POST", URL, signed(), b"{}") == SENDER
+    assert len(gate._pots[SENDER].ends) == len(gate._pots[SENDER].created) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "known"),
+    [
+        ("http://ARCHIVE.example/x", "http://archive.example/x"),
+        ("HTTP://archive.example/x", "http://archive.example/x"),
+        ("http://archive.example:80/x", "http://archive.example/x"),
+        ("https://archive.example:443/x?B=c", "https://archive.example/x?B=c"),
+        ("http://archive.example", "http://archive.example/"),
+        ("http://[2001:DB8::1]:8463/x", "http://[2001:db8::1]:8463/x"),
+    ],
+)
+def test_one_url_has_one_spelling(sent, known):
+    gate = Gate(RECEIVER, {SENDER: KEY.public}.get)
+    assert gate.check_request("POST", known, signed(url=sent), b"{}") == SENDER
+    assert gate.check_request("POST", sent, signed(url=known), b"{}") == SENDER
+
+
+def test_a_node_has_several_names_and_no_other(gate):
+    names = ("http://archive.example/x", "http://127.0.0.1:8463/x", "http://[half/x", "http://h:99999999/x")
+    for url in names[:2]:
+        assert gate.check_headers("POST", names, signed(url=url)).origin == SENDER
     with pytest.raises(KeyProblem):
-        gate.check_request("POST", URL, signed(), b"{}")
+        gate.check_headers("POST", names, signed(url="http://archive.example/y"))
+    with pytest.raises(KeyProblem):
+        gate.check_headers("POST", names[2:], signed())
+
+
+def test_what_a_notice_is_about_is_signed(gate):
+    request = Request("POST", URL, b"{}")
+    request.headers[NOTICE] = "fork"
+    headers = sign_request(request, KEY, origin=SENDER, audience=RECEIVER)
+    assert gate.check_headers("POST", (URL,), headers).covers_notice
+    fresh = Gate(RECEIVER, {SENDER: KEY.public}.get)
+    for changed in ({NOTICE: "help"}, {NOTICE: ""}):
+        refused(fresh, headers | changed)
+    refused(fresh, {name: value for name, value in headers.items() if name != NOTICE})
+    assert not fresh.check_headers("POST", (URL,), signed() | {NOTICE: "fork"}).covers_notice  # release 0.1
+    covered = ["@method", "@target-uri", "content-digest", "heritage-audience", "heritage-notice"]
+    by_hand = forged(covered=covered, **{"heritage-notice": "help"})
+    assert fresh.check_headers("POST", (URL,), by_hand).covers_notice
