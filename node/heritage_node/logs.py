@@ -19,10 +19,19 @@ from heritage_node.service import SERVICE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aiohttp.abc import AbstractStreamWriter
+
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _TEXT: Final = frozenset({CHECKPOINT, "witnessed"})
 
 routes = web.RouteTableDef()
+
+
+class _LogFile(web.FileResponse):
+    """A file that is sent once, also when aiohttp asks again for what was sent already."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None if self.prepared else await super().prepare(request)
 
 
 @routes.get("/log/{path:.+}")
@@ -66,7 +75,7 @@ async def _file(request: web.Request, folder: Path) -> web.StreamResponse:
         "X-Content-Type-Options": "nosniff",
         "Access-Control-Allow-Origin": "*",
     }
-    return web.FileResponse(place, headers=headers)
+    return _LogFile(place, headers=headers)
 
 
 def _size(place: Path) -> int | None:
