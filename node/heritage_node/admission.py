@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+GONE: Final = 499
+"""The status that is counted, and seen by nobody, where the client was gone or too slow."""
 log = logging.getLogger("heritage_node")
 
 
@@ -60,6 +62,9 @@ class Admission:
                 await asyncio.sleep(wait)
         try:
             response = await handler(request)
+        except (ConnectionError, TimeoutError):
+            cut(request.transport)
+            return web.Response(status=GONE)
         except BaseException:
             cut(request.transport)  # part of an answer may be out
             raise

@@ -243,6 +243,8 @@ async def send(request: web.Request, response: web.StreamResponse) -> None:
         async with asyncio.timeout(WRITE_SECONDS + size / SLOWEST):
             await response.prepare(request)
             await response.write_eof()
+    except (ConnectionError, TimeoutError):  # a client that is gone, or does not read, is no fault of ours
+        cut(request.transport)
     except BaseException:
         cut(request.transport)
         raise

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from heritage_ledger.errors import DiskProblem, HeritageError, TemporaryFailure
 from heritage_node.costs import Cost, Paging, Pool, costs
+from heritage_node.problems import problem
 from heritage_node.service import SERVICE
 
 if TYPE_CHECKING:
@@ -105,8 +106,11 @@ async def healthz(_: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """The node can do its work: its log can be read and trusted, there is room, heads and engine answer."""
     service = request.app[SERVICE]
-    await service.ask(request, _look, service)
-    await _ask_engine(service)
+    try:
+        await service.ask(request, _look, service)
+        await _ask_engine(service)
+    except HeritageError as error:
+        return problem(503, error.code, error.message, detail=error.found, advice=error.advice)
     return web.json_response({"status": "ready"})
 
 

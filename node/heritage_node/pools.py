@@ -54,8 +54,8 @@ class Pools:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for threads in self.threads.values():
-            threads.shutdown(wait=False, cancel_futures=True)
+        for pool, threads in self.threads.items():
+            threads.shutdown(wait=False, cancel_futures=pool is not Pool.LOG)  # it closes files too
         self._held.close()
 
     def charge(self, cost: Cost, address: str) -> float:

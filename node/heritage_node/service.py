@@ -185,10 +185,8 @@ class Service:
         urls = [f"{here}{request.path_qs}"]
         if self.ledger.settings.node.url is not None:
             named = urlsplit(self.ledger.settings.node.url)
-            urls = [
-                f"{base}{named.path}{request.path_qs}"
-                for base in (f"{named.scheme}://{named.netloc}", f"{named.scheme}://{request.host}", here)
-            ]
+            way = f"{named.path}{request.path_qs}"
+            urls = [f"{named.scheme}://{host}{way}" for host in (named.netloc, request.host)] + urls
         method, headers = request.method, request.headers
         return await self.ask(request, self.gate.check_headers, method, urls, headers)
 
