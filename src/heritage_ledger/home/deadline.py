@@ -8,6 +8,7 @@ is written has no deadline: it is done whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
@@ -15,17 +16,18 @@ from typing import TYPE_CHECKING, Final
 from heritage_ledger.errors import TemporaryFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Deadline:
     """A number of seconds from now, which may be called off before. Any thread may ask."""
 
-    __slots__ = ("_is_cancelled", "_until")
+    __slots__ = ("_break_off", "_is_cancelled", "_until")
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
         self._is_cancelled = False
+        self._break_off: Callable[[], object] | None = None
 
     @property
     def left(self) -> float:
@@ -35,6 +37,18 @@ class Deadline:
     def cancel(self) -> None:
         """Nobody waits any more."""
         self._is_cancelled = True
+        break_off = self._break_off
+        if break_off is not None:  # it may ask a server, and whoever cancels may be an event loop
+            threading.Thread(target=break_off, name="break-off", daemon=True).start()
+
+    @contextlib.contextmanager
+    def breaking_off(self, break_off: Callable[[], object]) -> Iterator[None]:
+        """Call `break_off`, in a thread of its own, when it is cancelled inside: for work that cannot ask."""
+        self._break_off = break_off
+        try:
+            yield
+        finally:
+            self._break_off = None
 
     def is_over(self) -> bool:
         """Say whether the work should end."""

@@ -115,7 +115,7 @@ def _bad_url(found: str) -> UsageError:
 
 @contextlib.contextmanager
 def limited(connection: Connection, deadline: Deadline | None) -> Iterator[None]:
-    """Let no statement on `connection` outlive `deadline`: SQLite asks it while it works, a server counts.
+    """Let no statement on `connection` outlive `deadline`: SQLite asks it while it works, a server is told.
 
     Raises:
         TemporaryFailure: it is over (`read-too-long`).
@@ -124,20 +124,22 @@ def limited(connection: Connection, deadline: Deadline | None) -> Iterator[None]
         yield
         return
     deadline.check()
-    is_file = connection.dialect.name == "sqlite"
     driver: Any = connection.connection.driver_connection
-    if is_file:
-        driver.set_progress_handler(deadline.is_over, STEPS)
-    else:
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {max(1, int(deadline.left * 1_000))}")
     try:
-        yield
+        if connection.dialect.name == "sqlite":
+            driver.set_progress_handler(deadline.is_over, STEPS)
+            try:
+                yield
+            finally:
+                driver.set_progress_handler(None, 0)
+        else:
+            milliseconds = max(1, int(deadline.left * 1_000))
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+            with deadline.breaking_off(driver.cancel):
+                yield
     except (SQLAlchemyError, sqlite3.Error):
         deadline.check()
         raise
-    finally:
-        if is_file:
-            driver.set_progress_handler(None, 0)
 
 
 @contextlib.contextmanager
