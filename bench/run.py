@@ -18,6 +18,7 @@ from pathlib import Path
 from engines import database, kubo
 from federation import catch_up, replicas, serving
 from measure import clear, make_files, table, timed
+from public import public
 
 HERE = Path(__file__).resolve().parent
 PEAK = """
@@ -236,6 +237,7 @@ SECTIONS = {
     "replicas": replicas,
     "serving": serving,
     "catch-up": catch_up,
+    "public": public,
     "million": million,
 }
 

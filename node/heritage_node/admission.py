@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+USUAL_ROWS: Final = 100
+"""Rows of a page for which no limit was given."""
 GONE: Final = 499
 """The status that is counted, and seen by nobody, where the client was gone or too slow."""
 log = logging.getLogger("heritage_node")
@@ -57,7 +59,7 @@ class Admission:
         self, request: web.Request, handler: _Handler, cost: Cost, address: str
     ) -> web.StreamResponse:
         if not cost.signed:
-            wait = self._pools.charge(cost, address)
+            wait = self._pools.charge(cost, address, _rows(request))
             if wait:
                 await asyncio.sleep(wait)
         try:
@@ -79,6 +81,12 @@ class Admission:
                 "requests come through a proxy that trusted_proxies under [node] does not name:"
                 " all its clients share the rate of one address"
             )
+
+
+def _rows(request: web.Request) -> int:
+    """How many rows are asked for; what is no number is refused later, and costs as one."""
+    text = request.query.get("limit", "")
+    return int(text) if len(text) < 6 and text.isascii() and text.isdecimal() else USUAL_ROWS
 
 
 def refusal(error: TooMany) -> web.Response:

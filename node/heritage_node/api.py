@@ -78,7 +78,7 @@ def _node(service: Service) -> dict[str, Any]:
 
 
 @routes.get("/api/v1/assets")
-@costs(Cost(Pool.PUBLIC, Paging.KEYSET, units=5))
+@costs(Cost(Pool.PUBLIC, Paging.KEYSET, units=2, each=0.03))
 async def assets(request: web.Request) -> web.Response:
     """The assets, a page at a time; `after` is the last asset that was seen."""
     service, limit = request.app[SERVICE], _limit(request)
@@ -109,7 +109,7 @@ async def package(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/events")
-@costs(Cost(Pool.PUBLIC, Paging.KEYSET, units=5))
+@costs(Cost(Pool.PUBLIC, Paging.KEYSET, units=2, each=0.03))
 async def events(request: web.Request) -> web.Response:
     """Events of the log in its order, a page at a time; `after` is the last log index that was seen."""
     service, limit = request.app[SERVICE], _limit(request)

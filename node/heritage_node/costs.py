@@ -44,7 +44,7 @@ class Pool(Enum):
     """Requests that a peer signed; the rate is for those that are not."""
     BLOCKS = Room(threads=4, most=24, each=8, share=2.0)
     """Blocks and CARs for everyone: large answers."""
-    PUBLIC = Room(threads=2, most=48, each=16, share=1.0)
+    PUBLIC = Room(threads=2, most=32, each=8, share=1.0)
     """Lists, packages, events, proofs."""
     WATCH = Room(threads=2, most=16, each=8, share=1.0)
     """Health and numbers, for whoever looks after the machine."""
@@ -63,17 +63,22 @@ class Paging(Enum):
 class Cost:
     """What a route may cost.
 
-    `units` are taken from the rate of an address; `seconds` is how long each step of the work may take
-    before it is broken off. A route that is `signed` is for peers, who are not limited by the rate. One that
-    `writes` is not broken off.
+    `units` are taken from the rate of an address, and `each` for every row that `limit` in the query asks
+    for; `seconds` is how long each step of the work may take before it is broken off. A route that is
+    `signed` is for peers, who are not limited by the rate. One that `writes` is not broken off.
     """
 
     pool: Pool
     paging: Paging
-    units: int = 1
+    units: float = 1
+    each: float = 0.0
     seconds: float = 10.0
     signed: bool = False
     writes: bool = False
+
+    def price(self, rows: int) -> float:
+        """Units of a request for so many rows."""
+        return self.units + self.each * rows
 
 
 UNKNOWN: Final = Cost(Pool.PUBLIC, Paging.ONE)

@@ -32,8 +32,10 @@ BODY_SECONDS: Final = 30.0
 """How long the body of a request may take."""
 WRITE_SECONDS: Final = 60.0
 """How long a client may leave one piece of an answer unread."""
+SEND_SECONDS: Final = 10.0
+"""How long a client may take to read a whole answer, beside what its size takes at `SLOWEST`."""
 SLOWEST: Final = 16 << 10
-"""Bytes a second below which a reader of a whole answer is given up, beside `WRITE_SECONDS`."""
+"""Bytes a second."""
 IDLE_SECONDS: Final = 15.0
 """How long a connection may wait for its next request."""
 LINGER_SECONDS: Final = 30.0
@@ -240,7 +242,7 @@ async def send(request: web.Request, response: web.StreamResponse) -> None:
     """Send a whole answer, or what is left of one; a client that does not read it in time is given up."""
     size = response.content_length or request.get(SIZE, 0)
     try:
-        async with asyncio.timeout(WRITE_SECONDS + size / SLOWEST):
+        async with asyncio.timeout(SEND_SECONDS + size / SLOWEST):
             await response.prepare(request)
             await response.write_eof()
     except (ConnectionError, TimeoutError):  # a client that is gone, or does not read, is no fault of ours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from heritage_ledger.errors import EvidenceInvalid
 from heritage_ledger.federation.floor import UNSURE_HEADER
 from heritage_ledger.home.marks import read_unsure
 from heritage_ledger.log.files import CHECKPOINT
+from heritage_ledger.log.note import MAX_NOTE_SIZE
 from heritage_ledger.log.tiles import parse_path
 from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.limits import SIZE
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
+_HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Access-Control-Allow-Origin": "*"}
 _TEXT: Final = frozenset({CHECKPOINT, "witnessed"})
 
 routes = web.RouteTableDef()
@@ -58,24 +61,44 @@ async def mirrored(request: web.Request) -> web.StreamResponse:
 
 async def _file(request: web.Request, folder: Path) -> web.StreamResponse:
     path = request.match_info["path"]
-    if path not in _TEXT:
-        try:
-            parse_path(path)
-        except EvidenceInvalid as error:
-            raise web.HTTPNotFound from error
+    if path in _TEXT:
+        return await _text(request, folder / path)
+    try:
+        parse_path(path)
+    except EvidenceInvalid as error:
+        raise web.HTTPNotFound from error
     place = folder / path
     size = await request.app[SERVICE].ask(request, _size, place)
     if size is None:
         raise web.HTTPNotFound
     request[SIZE] = size
-    text = path in _TEXT
-    headers = {
-        "Content-Type": "text/plain; charset=utf-8" if text else "application/octet-stream",
-        "Cache-Control": "no-cache" if text else IMMUTABLE,
-        "X-Content-Type-Options": "nosniff",
-        "Access-Control-Allow-Origin": "*",
-    }
-    return _LogFile(place, headers=headers)
+    kind = "application/octet-stream"
+    return _LogFile(place, headers=_HEADERS | {"Content-Type": kind, "Cache-Control": IMMUTABLE})
+
+
+async def _text(request: web.Request, place: Path) -> web.Response:
+    """A signed note, which changes: who has it already is told so."""
+    data = await request.app[SERVICE].ask(request, _read, place)
+    if data is None:
+        raise web.HTTPNotFound
+    etag = sha256(data).hexdigest()[:32]
+    if any(tag.value in {etag, "*"} for tag in request.if_none_match or ()):
+        response = web.Response(status=304, headers={"Cache-Control": "no-cache"})
+    else:
+        kind = "text/plain; charset=utf-8"
+        response = web.Response(
+            body=data, headers=_HEADERS | {"Content-Type": kind, "Cache-Control": "no-cache"}
+        )
+    response.etag = etag
+    return response
+
+
+def _read(place: Path) -> bytes | None:
+    try:
+        with place.open("rb") as file:
+            return file.read(MAX_NOTE_SIZE)
+    except OSError:
+        return None
 
 
 def _size(place: Path) -> int | None:

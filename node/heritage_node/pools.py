@@ -58,14 +58,14 @@ class Pools:
             threads.shutdown(wait=False, cancel_futures=pool is not Pool.LOG)  # it closes files too
         self._held.close()
 
-    def charge(self, cost: Cost, address: str) -> float:
-        """Take the units of a request from the rate of its address; returns how long it must wait.
+    def charge(self, cost: Cost, address: str, rows: int = 0) -> float:
+        """Take the units of a request for `rows` from the rate of its address; returns how long it must wait.
 
         Raises:
             TooMany: they are not there (`rate-exceeded`).
         """
         room = cost.pool.value
-        wait = self.rates[cost.pool].take(address, cost.units, pace=room.pace)
+        wait = self.rates[cost.pool].take(address, cost.price(rows), pace=room.pace)
         if wait > room.pace:
             raise TooMany("rate-exceeded", "this address asks for more than its share", wait)
         return wait

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 STOP_SECONDS: Final = 10.0
 """How long a stop waits for answers under way."""
+SWITCH_SECONDS: Final = 0.001
+"""How long a thread may compute before another one has its turn: the event loop must not wait for long."""
 log = logging.getLogger("heritage_node")
 
 
@@ -121,6 +124,7 @@ async def run(
         ready: told the address and port when the node answers.
         told: gets a line about each thing that the rounds found.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 HERITAGE = Path(sys.executable).with_name("heritage")
 WAIT = 120.0
-SETTINGS = '\n[node]\nlisten = "{host}:{port}"\nallow_private = true\nsync_seconds = {sync}\n'
+SETTINGS = (
+    '\n[node]\nlisten = "{host}:{port}"\nallow_private = true\nsync_seconds = {sync}\n'
+    "public_rate = 1000000\n"  # all of them come from one address
+)
 
 
 @dataclass

@@ -35,10 +35,13 @@ STREAM_ROWS: Final = 1_000
 _REBUILD: Final = "run `heritage index rebuild`: it is made again from bags and log, and nothing is lost"
 _PRAGMAS: Final = (
     "synchronous=NORMAL",  # a power cut may take the last rows back; the index then says so and absorbs again
-    "cache_size=-65536",  # KiB: random keys of a million files stay in memory while they are added
+    "cache_size=-4096",  # KiB, of each connection: a node has one for each thread that reads
     "cell_size_check=ON",
 )
 
+_WRITERS_CACHE: Final = "PRAGMA cache_size=-65536"
+"""KiB: random keys of a million files stay in memory while they are added."""
+_READERS_CACHE: Final = "PRAGMA cache_size=-4096"
 _MAKERS: Final = 0x68_6C_69_78
 """The advisory lock of those who make or remove the tables."""
 
@@ -104,7 +107,7 @@ class Database:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that is kept when the block ends, and taken back when it raises."""
-        with sql_errors(self.where, damaged), self._writer.begin() as connection:
+        with sql_errors(self.where, damaged), self._writer.begin() as connection, _cached(connection):
             yield connection
 
     def stream(self, statement: Select[Any], make: Callable[..., Made]) -> Iterator[Made]:
@@ -171,6 +174,19 @@ class Database:
         """Let go of every connection."""
         with sql_errors(self.where, damaged):
             self._engine.dispose()
+
+
+@contextlib.contextmanager
+def _cached(connection: Connection) -> Iterator[None]:
+    """Give a writer the memory that it needs, and take it back."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    connection.exec_driver_sql(_WRITERS_CACHE)
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(_READERS_CACHE)
 
 
 def _check_kinds(statement: Select[Any]) -> Callable[[Row[Any]], None]:
