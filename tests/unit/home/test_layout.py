@@ -185,3 +185,55 @@ def test_a_held_lock_is_seen_and_names_its_process(tmp_path):
     assert not lock.is_held(path)
     with lock.hold(path, wait=0):
         pass
+
+
+LEDGER = '[ledger]\ninstitution = "Museum"\norigin = "museum.example/ledger/1"\n[node]\n'
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:secret@museum.example",
+        "https://user@museum.example",
+        "https://museum.example?x=1",
+        "https://museum.example/?",
+        "https://museum.example#f",
+        "https://",
+        "https:///way",
+        "https://:8463",
+        "https://müzeum.example",
+        "https://museum.example:99999",
+        "https://museum.example:0",
+        "https://museum.example:port",
+        "https://[half",
+        "https://museum.example/a way",
+        "ftp://museum.example",
+        "museum.example",
+    ],
+)
+def test_a_url_that_no_peer_could_use_is_refused(url):
+    with pytest.raises(UsageError) as caught:
+        parse_settings(f'{LEDGER}url = "{url}"\n'.encode())
+    assert caught.value.code == "settings-invalid"
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://museum.example", "http://[::1]:8463/way", "HTTPS://Museum.Example:443/"]
+)
+def test_other_urls_are_taken(url):
+    assert parse_settings(f'{LEDGER}url = "{url}"\n'.encode()).node.url == url.rstrip("/")
+
+
+def test_proxies_and_rate():
+    settings = parse_settings(f'{LEDGER}trusted_proxies = ["10.0.0.0/8", "::1"]\npublic_rate = 7\n'.encode())
+    assert (settings.node.trusted_proxies, settings.node.public_rate) == (("10.0.0.0/8", "::1"), 7)
+    for text in (
+        'trusted_proxies = ["proxy.example"]',
+        'trusted_proxies = ["10.0.0.1/8"]',
+        'trusted_proxies = "10.0.0.1"',
+        "public_rate = 0",
+        "public_rate = 1.5",
+    ):
+        with pytest.raises(UsageError):
+            parse_settings(f"{LEDGER}{text}\n".encode())
