@@ -7,6 +7,7 @@ where the client asked `only-if-cached`. No block is converted, and each is hash
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -39,15 +40,19 @@ _CAR_KIND: Final = f"{CAR}; version=1; order=dfs; dups=n"
 _BYTES: Final = re.compile(r"(-?[0-9]{1,18}):(\*|-?[0-9]{1,18})", re.ASCII)
 PIECE: Final = 1 << 20
 """Bytes of a CAR that are made in one go, in a thread."""
+PIECE_BLOCKS: Final = 256
+"""Blocks that are made in one go: a folder of a million small files is no step of work."""
 _VARIANT: Final = {"version": ("", "1"), "order": ("", "dfs", "unk"), "dups": ("", "n")}
 _SCOPES: Final = frozenset({"block", "entity", "all"})
+
+log = logging.getLogger("heritage_node")
 
 routes = web.RouteTableDef()
 
 
 @routes.get("/ipfs/{cid}")
 @routes.get("/ipfs/{cid}/{path:.*}")
-@costs(Cost(Pool.BLOCKS, Paging.STREAM, units=2))
+@costs(Cost(Pool.BLOCKS, Paging.STREAM, units=2, seconds=30.0))
 async def ipfs(request: web.Request) -> web.StreamResponse:
     """A block, or a DAG as a CAR."""
     service = request.app[SERVICE]
@@ -211,7 +216,8 @@ async def stream(
             await write(response, piece)
             piece, following = following, await service.ask(request, next, source, b"")
         await response.write_eof()
-    except HeritageError:
+    except HeritageError as error:
+        log.warning("an answer was cut off: %s: %s", error.code, error)
         cut(request.transport)
     except BaseException:
         cut(request.transport)
@@ -221,13 +227,14 @@ async def stream(
 
 def _pieces(blocks: Iterator[tuple[Cid, bytes]], roots: Iterable[Cid]) -> Iterator[bytes]:
     parts = [encode_header(roots)]
-    size = 0
+    size = count = 0
     for cid, block in blocks:
         parts += encode_section(cid, block)
         size += len(block)
-        if size >= PIECE:
+        count += 1
+        if size >= PIECE or count >= PIECE_BLOCKS:
             yield b"".join(parts)
-            parts, size = [], 0
+            parts, size, count = [], 0, 0
     if parts:
         yield b"".join(parts)
 

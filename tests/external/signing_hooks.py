@@ -17,7 +17,6 @@ with Ledger.open(Path(os.environ["SIGNED_BY"])) as _ledger:
     ORIGIN, KEY = _ledger.origin, open_node_keys(_ledger.home, None).node
 
 
-@schemathesis.auth.set_from_requests
 class Signed(AuthBase):
     """What a peer and an administrator send."""
 
@@ -33,3 +32,6 @@ class Signed(AuthBase):
             audience = os.environ["SIGNED_FOR"]
             request.headers.update(sign_request(asked, KEY, origin=ORIGIN, audience=audience))
         return request
+
+
+schemathesis.auth.set_from_requests(Signed())
