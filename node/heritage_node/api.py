@@ -263,12 +263,13 @@ async def notices(request: web.Request) -> web.Response:
 
 def _notice(service: Service, signed: Signed, said: str | None, body: bytes) -> None:
     signed.check_body(body)
-    kind = said if signed.covers_notice else _kind(body)
+    shown = _kind(body)
+    kind = said if signed.covers_notice else shown
     if kind == "fork":
         service.federation.take_fork(body)
     elif kind == "help":
         service.record_help(signed.origin, body)
-    elif kind != "checkpoint":
+    elif kind != "checkpoint" or shown == "unreadable":
         raise EvidenceInvalid("notice-malformed", "there is no such notice", found=repr(kind)[:80])
 
 

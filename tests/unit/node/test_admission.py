@@ -161,7 +161,14 @@ def test_a_notice_of_an_old_peer_is_what_its_body_says(node, signer, body, statu
 
 @pytest.mark.parametrize(
     ("said", "body", "status"),
-    [("checkpoint", b"{}", 202), ("help", b"{}", 422), ("fork", b"{}", 422), ("other", b"{}", 422)],
+    [
+        ("checkpoint", b"{}", 202),
+        ("checkpoint", b"", 422),
+        ("checkpoint", b"[]", 422),
+        ("help", b"{}", 422),
+        ("fork", b"{}", 422),
+        ("other", b"{}", 422),
+    ],
 )
 def test_a_notice_that_is_signed_is_what_it_says(node, signer, said, body, status):
     url = f"{node.url}/api/v1/notices"
