@@ -151,11 +151,7 @@ class Federation:
     @property
     def peers(self) -> Peers:
         """Whom this institution trusts."""
-        return Peers(
-            self.home,
-            self.settings.origin,
-            lambda: tuple(verifier.vkey for verifier in self.verifiers),
-        )
+        return Peers(self.home, self.settings.origin, lambda: [one.vkey for one in self.verifiers])
 
     def discover(self, url: str, *, vkey: str | None = None) -> Peer:
         """Read who the node at `url` is; with `vkey` its log must be the one of that key.

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -351,17 +351,7 @@ def _readers(table: _Table) -> dict[str, Reader]:
     return readers
 
 
-_NODE_KEYS = {
-    "listen",
-    "url",
-    "admin_token",
-    "allow_private",
-    "sync_seconds",
-    "copies",
-    "check_days",
-    "trusted_proxies",
-    "public_rate",
-}
+_NODE_KEYS = {one.name for one in fields(NodeSettings)} - {"host", "port"} | {"listen"}
 
 
 def _node(table: _Table) -> NodeSettings:

@@ -145,10 +145,18 @@ def test_a_clock_set_back_lets_no_old_request_in_again(gate, clocks):
 
 
 def forged(
-    *, lifetime=60, nonce="n", tag="heritage-ledger", created=None, covered=None, audience=RECEIVER, **more
+    *,
+    lifetime=60,
+    nonce="n",
+    tag="heritage-ledger",
+    created=None,
+    covered=None,
+    ahead=0,
+    audience=RECEIVER,
+    **more,
 ):
     """A signed request made without our code: the names on the wire are written out here."""
-    created = int(time.time()) if created is None else created
+    created = (int(time.time()) if created is None else created) + ahead
     digest = base64.b64encode(hashlib.sha256(b"{}").digest()).decode()
     fields = {
         "@method": "POST",
@@ -201,7 +209,7 @@ def test_what_we_send_is_what_the_specification_says():
         {"nonce": None},
         {"nonce": ""},
         {"tag": "another"},
-        {"created": int(time.time()) + 60},
+        {"ahead": 60},
         {"covered": ["@method", "@target-uri", "content-digest"]},
         {"covered": ["@method", "@target-uri", "heritage-audience"]},
         {"covered": ["@method", "content-digest", "heritage-audience"]},
