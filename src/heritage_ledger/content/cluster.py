@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.exchange import Waits
     from heritage_ledger.content.http import Address
 
 _STATES: Final = {
@@ -31,8 +32,8 @@ _STATES: Final = {
 class Cluster:
     """One peer's REST API, which speaks for the whole cluster."""
 
-    def __init__(self, address: Address, token: str | None = None) -> None:
-        self._service = Service("IPFS Cluster", address, token)
+    def __init__(self, address: Address, token: str | None = None, waits: Waits | None = None) -> None:
+        self._service = Service("IPFS Cluster", address, token, waits)
 
     def close(self) -> None:
         """Let go of every connection."""

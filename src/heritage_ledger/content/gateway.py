@@ -15,6 +15,7 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
 
 if TYPE_CHECKING:
     from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.exchange import Waits
     from heritage_ledger.content.http import Address
 
 _HEADERS: Final = {"Accept": "application/vnd.ipld.raw", "Cache-Control": "only-if-cached"}
@@ -23,8 +24,8 @@ _HEADERS: Final = {"Accept": "application/vnd.ipld.raw", "Cache-Control": "only-
 class Gateway:
     """One gateway; to be closed. Raises what `content.http.Service` promises."""
 
-    def __init__(self, address: Address, token: str | None = None) -> None:
-        self._service = Service("the gateway", address, token)
+    def __init__(self, address: Address, token: str | None = None, waits: Waits | None = None) -> None:
+        self._service = Service("the gateway", address, token, waits)
 
     def close(self) -> None:
         """Let go of every connection."""

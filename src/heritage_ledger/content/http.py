@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import ipaddress
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 
+from heritage_ledger.content.exchange import AnswerTooLarge, Body, Exchange, Waits, pools
 from heritage_ledger.errors import (
     DiskProblem,
     HeritageError,
@@ -34,10 +38,17 @@ CONNECT_SECONDS: Final = 10.0
 """How long a connection may take: an engine is near."""
 SILENT_SECONDS: Final = 120.0
 """How long an engine may say nothing while it works."""
+SLOWEST: Final = 16 << 10
+"""Bytes a second below which an answer is given up; lines are waited for one by one instead."""
 MAX_ANSWER: Final = 64 << 20
 """Bytes of an answer that is read whole; lists of pins are read line by line instead."""
+MAX_LINES: Final = 4 << 30
+"""Bytes of an answer that is read by lines: the pins of a daemon that keeps tens of millions."""
+MAX_STREAM: Final = 1 << 50
+"""Bytes of an answer that whoever reads it bounds by what it is."""
 MAX_LINE: Final = 1 << 20
 """Bytes of one line of an answer that is read by lines."""
+_MAX_SAID: Final = 1 << 16
 _SAID: Final = 300
 """Characters of what an engine said that go into an error."""
 _MULTIADDR: Final = re.compile(
@@ -124,6 +135,54 @@ def authorization(token: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {rest if colon and kind == 'bearer' else token}"}
 
 
+class Answer:
+    """The body of an answer whose status was right, not read yet."""
+
+    def __init__(self, service: Service, body: Body) -> None:
+        self.service = service
+        self.body = body
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes, none at the end; raises what `Service` promises."""
+        with self.service.errors(self.body.exchange):
+            return self.body.read(size)
+
+
+class Adapter(HTTPAdapter):
+    """What `requests` sends by: connections that end with their exchange, and answers as they came."""
+
+    def init_poolmanager(self, *words: Any, **named: Any) -> None:
+        """Make connections of ours."""
+        super().init_poolmanager(*words, **named)
+        self.poolmanager.pool_classes_by_scheme = pools()
+
+    def send(self, *words: Any, **named: Any) -> requests.Response:
+        """Send a request; nothing is followed, so nothing of a redirect is read either."""
+        answer = super().send(*words, **named)
+        answer.headers.pop("Location", None)
+        return answer
+
+
+class WholeAdapter(Adapter):
+    """The same for a library that reads answers without a bound: each is read here, whole."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        super().__init__()
+
+    def send(self, *words: Any, **named: Any) -> requests.Response:
+        """Return an answer that is whole; raises what `Service` promises."""
+        exchange = Exchange(self._service.waits)
+        with contextlib.closing(exchange), self._service.errors(exchange):
+            answer = exchange.send("POST", partial(super().send, *words, **named))
+            with contextlib.closing(answer.raw):
+                self._service.check_coding(answer)
+                data = Body(answer.raw, exchange, MAX_ANSWER).all()
+                answer.raw.release_conn()
+        answer._content, answer._content_consumed = data, True  # type: ignore[attr-defined] # noqa: SLF001
+        return answer
+
+
 class Service:
     """One engine reached by HTTP, in words such as `Kubo`; a context, or to be closed.
 
@@ -133,14 +192,18 @@ class Service:
     `engine-answer`) when it refuses or answers with something else than it should.
     """
 
-    def __init__(self, name: str, address: Address, token: str | None) -> None:
+    def __init__(self, name: str, address: Address, token: str | None, waits: Waits | None = None) -> None:
         """`token` is what `authorization` takes."""
         self.name = name
         self.address = address
-        self._timeout = (CONNECT_SECONDS, SILENT_SECONDS)
+        self.waits = waits or Waits(
+            connect=CONNECT_SECONDS, headers=SILENT_SECONDS, silent=SILENT_SECONDS, slowest=SLOWEST
+        )
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.headers.update(authorization(token))
+        self._session.headers.update({"Accept-Encoding": "identity", **authorization(token)})
+        for scheme in _SCHEMES:
+            self._session.mount(f"{scheme}://", Adapter())
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +233,10 @@ class Service:
         with self.opened(
             method, route, query=query, body=body, document=document, headers=headers, missing=missing
         ) as answer:
-            return None if answer is None else self._whole(answer)
+            if answer is None:
+                return None
+            with self.errors(answer.body.exchange):
+                return answer.body.all()
 
     def json(self, method: str, route: str, **words: Any) -> Any:
         """Return the answer as what its JSON says; None for 404 where `missing` allows it, or for no body."""
@@ -183,8 +249,8 @@ class Service:
             raise self.unexpected("JSON", repr(data[:80])) from error
 
     def lines(self, method: str, route: str, **words: Any) -> Iterator[Any]:
-        """Yield what each line of the answer says in JSON, as it comes."""
-        with self.opened(method, route, **words) as answer:
+        """Yield what each line of the answer says in JSON, as it comes; each has the time of a whole body."""
+        with self.opened(method, route, limit=MAX_LINES, **words) as answer:
             for line in () if answer is None else self._lines(answer):
                 try:
                     yield json.loads(line)
@@ -202,40 +268,58 @@ class Service:
         document: object = None,
         headers: Mapping[str, str] | None = None,
         missing: bool = False,
-    ) -> Iterator[requests.Response | None]:
-        """The answer of one request, its status checked, its body not read yet."""
-        with self.errors():
-            answer = self._session.request(
+        limit: int = MAX_ANSWER,
+    ) -> Iterator[Answer | None]:
+        """The answer of one request, its status checked, its body of at most `limit` bytes not read yet."""
+        exchange = Exchange(self.waits)
+
+        def request() -> requests.Response:
+            return self._session.request(
                 method,
                 self.address.url + route,
                 params=list(query),
                 data=body,
                 json=document,
                 headers=dict(headers or {}),
-                timeout=self._timeout,
+                timeout=(self.waits.connect, self.waits.silent),
                 allow_redirects=False,
                 stream=True,
             )
-            with contextlib.closing(answer):
+
+        with contextlib.closing(exchange):
+            with self.errors(exchange):
+                answer = exchange.send(method, request)
+            whole = Body(answer.raw, exchange, limit)
+            with contextlib.closing(answer.raw):
                 if missing and answer.status_code in _ABSENT:
                     yield None
                     return
-                self._check(answer)
-                yield answer
+                self._check(answer, whole)
+                yield Answer(self, whole)
+                if whole.is_whole:
+                    answer.raw.release_conn()
 
     @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self, exchange: Exchange) -> Iterator[None]:
         """Turn what `requests` raises inside into errors of ours."""
         try:
             yield
-        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-            raise self._silent(error) from error
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        except AnswerTooLarge as error:
+            raise self.unexpected("an answer of the size that it should have", "a larger one") from error
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
+            OSError,
+            ValueError,
+        ) as error:
+            late = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
+            if exchange.is_late or isinstance(error, late):
+                raise self._silent(error) from error
+            cut = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+            if isinstance(error, requests.RequestException) and not isinstance(error, cut):
+                raise self.unexpected("an HTTP answer", str(error)[:_SAID]) from error
             raise self._unreachable(error) from error
-        except urllib3.exceptions.HTTPError as error:  # raised by reads of the body
-            raise self._unreachable(error) from error
-        except requests.RequestException as error:
-            raise self.unexpected("an HTTP answer", str(error)[:_SAID]) from error
 
     def _silent(self, error: Exception) -> TemporaryFailure:
         return TemporaryFailure(
@@ -255,16 +339,12 @@ class Service:
             advice="start it, or mend its address in heritage.toml; then run the same command again",
         )
 
-    def read(self, answer: requests.Response, size: int) -> bytes:
-        """Return up to `size` bytes of an opened answer's body, none at its end."""
-        with self.errors():
-            data: bytes = answer.raw.read(size, decode_content=True)
-            return data
-
-    def _check(self, answer: requests.Response) -> None:
-        if answer.status_code < 300:
+    def _check(self, answer: requests.Response, body: Body) -> None:
+        self.check_coding(answer)
+        if 200 <= answer.status_code < 300:
             return
-        said = self._message(answer)
+        with self.errors(body.exchange):
+            said = _message(body)
         if answer.status_code in {401, 403}:
             raise KeyProblem(
                 "engine-token",
@@ -275,6 +355,12 @@ class Service:
                 advice="set the token that the settings name, as the daemon's own settings have it",
             )
         raise self.refusal(said, f"status {answer.status_code}")
+
+    def check_coding(self, answer: requests.Response) -> None:
+        """Raise `OperationFailed` (`engine-answer`) for a body that is compressed: nobody asked for that."""
+        coding = answer.headers.get("Content-Encoding", "identity")
+        if coding != "identity":
+            raise self.unexpected("a body that is not compressed", coding)
 
     def refusal(self, said: str, status: str) -> HeritageError:
         """The error for a refusal in the engine's own words."""
@@ -306,37 +392,35 @@ class Service:
             advice="check that the address is that of the engine, and its version",
         )
 
-    def _message(self, answer: requests.Response) -> str:
-        text = answer.raw.read(1 << 16, decode_content=True).decode(errors="replace").strip()
-        with contextlib.suppress(ValueError, AttributeError, RecursionError):
-            document = json.loads(text)
-            for name in ("Message", "message", "error", "reason"):
-                found = document.get(name)
-                if isinstance(found, dict):
-                    found = found.get("details") or found.get("reason")
-                if isinstance(found, str) and found:
-                    return found
-        return text
-
-    def _whole(self, answer: requests.Response) -> bytes:
-        parts = []
-        size = 0
-        while piece := self.read(answer, 1 << 20):
-            size += len(piece)
-            if size > MAX_ANSWER:
-                raise self.unexpected(f"at most {MAX_ANSWER} bytes", "more")
-            parts.append(piece)
-        return b"".join(parts)
-
-    def _lines(self, answer: requests.Response) -> Iterator[bytes]:
+    def _lines(self, answer: Answer) -> Iterator[bytes]:
         left = b""
-        for piece in answer.iter_content(chunk_size=None):
+        while piece := answer.read(MAX_LINE):
             *whole, left = (left + piece).split(b"\n")
-            yield from (line for line in whole if line.strip())
+            for line in whole:
+                if line.strip():
+                    answer.body.exchange.renew()
+                    yield line
             if len(left) > MAX_LINE:
                 raise self.unexpected(f"lines of at most {MAX_LINE} bytes", "a longer one")
         if left.strip():
             yield left
+
+
+def _message(body: Body) -> str:
+    """What an engine says about its refusal, as far as it fits."""
+    data = b""
+    while len(data) < _MAX_SAID and (piece := body.read(_MAX_SAID)):
+        data += piece
+    text = data.decode(errors="replace").strip()
+    with contextlib.suppress(ValueError, AttributeError, RecursionError):
+        document = json.loads(text)
+        for name in ("Message", "message", "error", "reason"):
+            found = document.get(name)
+            if isinstance(found, dict):
+                found = found.get("details") or found.get("reason")
+            if isinstance(found, str) and found:
+                return found
+    return text
 
 
 def _said(error: BaseException) -> str:

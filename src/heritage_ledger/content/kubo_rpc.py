@@ -14,22 +14,22 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import socket
 import time
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import ipfshttpclient
-import requests
 
-from heritage_ledger.content import http
 from heritage_ledger.content.cid import Cid, format_cid, parse_cid
-from heritage_ledger.content.http import Address, Service, authorization
+from heritage_ledger.content.http import MAX_STREAM, Address, Service, WholeAdapter, authorization
 from heritage_ledger.errors import EvidenceMissing, HeritageError, KeyProblem, OperationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from heritage_ledger.content.exchange import Waits
 
 OLDEST: Final = (0, 32)
 """The oldest Kubo that is used: the first whose pins have names that can be listed with them."""
@@ -64,8 +64,8 @@ class RepoStat:
 class KuboRpc:
     """One daemon; a context, or to be closed. Raises what `heritage_ledger.content.http.Service` promises."""
 
-    def __init__(self, address: Address, token: str | None = None) -> None:
-        self._service = Service("Kubo", address, token)
+    def __init__(self, address: Address, token: str | None = None, waits: Waits | None = None) -> None:
+        self._service = Service("Kubo", address, token, waits)
         self._headers = authorization(token)
         self._client: Any = None
 
@@ -95,25 +95,30 @@ class KuboRpc:
             warnings.simplefilter("ignore")  # of 2021: it uses what later releases of its own parts deprecate
             try:
                 if self._client is None:
-                    self._client = ipfshttpclient.Client(
-                        self._service.address.multiaddr,
-                        session=True,
-                        headers=self._headers,
-                        timeout=http.SILENT_SECONDS,
-                    )
+                    self._client = self._connected()
                 return work(self._client)
+            except HeritageError:
+                raise
             except ipfshttpclient.exceptions.ErrorResponse as error:
                 raise self._service.refusal(str(error), "an error") from error
             except ipfshttpclient.exceptions.StatusError as error:
                 raise self._status(error) from error
-            except ipfshttpclient.exceptions.TimeoutError as error:
-                with self._service.errors():
-                    raise requests.Timeout(str(error)) from error
-            except ipfshttpclient.exceptions.ConnectionError as error:
-                with self._service.errors():
-                    raise requests.ConnectionError(str(error)) from error
-            except (ipfshttpclient.exceptions.Error, ValueError, KeyError, AssertionError) as error:
+            except Exception as error:  # it takes what it is told apart unchecked
                 raise self._service.unexpected("an answer of Kubo's RPC", repr(error)) from error
+
+    def _connected(self) -> Any:
+        """The client library, on connections of ours: answers are bounded in size and time."""
+        service = self._service
+        client = ipfshttpclient.Client(
+            service.address.multiaddr, session=True, headers=self._headers, timeout=service.waits.silent
+        )
+        session = client._client._session  # noqa: SLF001 - it has no other way to be given an adapter
+        session.trust_env = False
+        session.family = socket.AF_UNSPEC
+        session.headers["Accept-Encoding"] = "identity"
+        for scheme in ("http", "https"):
+            session.mount(f"{scheme}://", WholeAdapter(service))
+        return client
 
     def _status(self, error: Any) -> HeritageError:
         response = getattr(getattr(error, "original", None), "response", None)
@@ -229,9 +234,9 @@ class KuboRpc:
         A block that is missing or damaged ends the stream early.
         """
         query = [("arg", format_cid(root)), ("progress", "false"), _OFFLINE]
-        with self._service.opened("POST", "/api/v0/dag/export", query=query) as answer:
+        with self._service.opened("POST", "/api/v0/dag/export", query=query, limit=MAX_STREAM) as answer:
             assert answer is not None
-            yield partial(self._service.read, answer)
+            yield answer.read
 
     def pin_add(self, cid: Cid, name: str) -> None:
         """Pin everything below `cid` under `name`, which replaces the name of a pin that is there.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.exchange import Waits
     from heritage_ledger.content.http import Address
 
 MAX_NAME: Final = 255
@@ -28,9 +29,16 @@ _STATES: Final = {
 class PinningService:
     """One service: it counts as one peer, named by its host, however many disks it has."""
 
-    def __init__(self, address: Address, token: str | None = None, *, origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        address: Address,
+        token: str | None = None,
+        *,
+        origins: Sequence[str] = (),
+        waits: Waits | None = None,
+    ) -> None:
         """`origins` are the multiaddrs of a daemon from which the service can fetch."""
-        self._service = Service("the pinning service", address, token)
+        self._service = Service("the pinning service", address, token, waits)
         self._origins = list(origins)
         self.peer = address.host
 

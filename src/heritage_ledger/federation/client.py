@@ -11,36 +11,28 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
-import socket
 import threading
 import time
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from heritage_ledger.content.exchange import AnswerTooLarge, Body, Exchange, Waits, pools
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-CONNECT_SECONDS: Final = 10.0
-"""How long a connection may take."""
-SILENT_SECONDS: Final = 20.0
-"""How long the other side may say nothing."""
-HEADER_SECONDS: Final = 60.0
-"""How long the headers of an answer may take in all: a witness may wait for its disk."""
-SLOWEST: Final = 16 << 10
-"""Bytes a second below which an answer is given up."""
+WAITS: Final = Waits(connect=10.0, headers=60.0, silent=20.0, slowest=16 << 10)
+"""How long other institutions may take: a witness may wait for its disk before it says a word."""
 SMALL: Final = 1 << 20
 """Bytes of an answer that says something and carries nothing."""
 CONNECTIONS: Final = 8
 """Connections to one peer that are kept for the next request."""
-_PIECE: Final = 256 << 10
 _SAID: Final = 200
 
 
@@ -56,15 +48,11 @@ class Answer:
 class Stream:
     """The body of an answer that is being read."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, limit: int, deadline: float) -> None:
-        """Allow `limit` bytes, one more is refused, until `deadline` (monotonic)."""
+    def __init__(self, response: urllib3.BaseHTTPResponse, url: str, body: Body) -> None:
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.headers.items()}
-        self._response = response
+        self._body = body
         self._url = url
-        self._left = limit
-        self._deadline = deadline
-        self._buffer = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes, none at the end.
@@ -73,33 +61,13 @@ class Stream:
             EvidenceInvalid: more bytes than were allowed (`peer-too-large`).
             TemporaryFailure: too slow (`peer-silent`), or cut off (`peer-unreachable`).
         """
-        if not self._buffer:
-            self._buffer = memoryview(self._more())
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
-        return bytes(data)
-
-    def _more(self) -> bytes:
-        if time.monotonic() > self._deadline:
-            raise silent(self._url, "the answer takes too long")
-        with errors(self._url):
-            data = self._response.read1(_PIECE, decode_content=False)
-        self._deadline += len(data) / SLOWEST
-        self._left -= len(data)
-        if self._left < 0:
-            raise EvidenceInvalid(
-                "peer-too-large",
-                "the answer is larger than what was asked for",
-                path=self._url,
-                advice="nothing of it was kept",
-            )
-        return data
+        with errors(self._url, self._body.exchange):
+            return self._body.read(size)
 
     def all(self) -> bytes:
         """Return the rest of the body."""
-        parts = []
-        while data := self.read(_PIECE):
-            parts.append(data)
-        return b"".join(parts)
+        with errors(self._url, self._body.exchange):
+            return self._body.all()
 
 
 class Client:
@@ -109,17 +77,22 @@ class Client:
     `peer-address`) for what must not be asked, and `EvidenceInvalid` (`peer-too-large`, `peer-answer`).
     """
 
-    def __init__(self, *, allow_private: bool = False) -> None:
+    def __init__(self, *, allow_private: bool = False, waits: Waits = WAITS) -> None:
         """With `allow_private` loopback and private addresses may be dialled too."""
-        self._live: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
-        http_pool, https_pool = _pools(self._live, allow_private=allow_private)
+        self._waits = waits
+        self._turn = threading.Lock()
+        self._live: weakref.WeakSet[Exchange] = weakref.WeakSet()
+        self._is_stopped = False
+        self._clocks: dict[str, float] = {}
         self._manager = urllib3.PoolManager(
             num_pools=64,
             maxsize=CONNECTIONS,
             retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENT_SECONDS),
+            timeout=urllib3.Timeout(connect=waits.connect, read=waits.silent),
         )
-        self._manager.pool_classes_by_scheme = {"http": http_pool, "https": https_pool}
+        self._manager.pool_classes_by_scheme = pools(
+            lambda address: check_address(address, allow_private=allow_private)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -132,9 +105,16 @@ class Client:
         self._manager.clear()
 
     def stop(self) -> None:
-        """Break off whatever is being asked, from another thread: it ends with `peer-unreachable`."""
-        for connection in list(self._live):
-            _cut(connection.sock)
+        """Break off what is being asked, and refuse what comes after: both end with `peer-unreachable`."""
+        with self._turn:
+            self._is_stopped = True
+            live = list(self._live)
+        for exchange in live:
+            exchange.cut(is_late=False)
+
+    def clock_of(self, url: str) -> float | None:
+        """Seconds that the clock of the server at `url` was ahead of ours when it last answered."""
+        return self._clocks.get(urlsplit(url).netloc)
 
     @contextlib.contextmanager
     def opened(
@@ -148,28 +128,51 @@ class Client:
     ) -> Iterator[Stream]:
         """The answer of one request, its body not read yet."""
         check_url(url)
-        deadline = time.monotonic() + HEADER_SECONDS
-        with errors(url):
-            response = self._manager.request(
-                method,
-                url,
-                body=body,
-                headers={"Accept-Encoding": "identity", "User-Agent": "heritage-ledger", **(headers or {})},
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        stream = Stream(response, url, limit, deadline + limit / SLOWEST)
-        try:
-            _check_encoding(url, stream.headers)
-            yield stream
-        except BaseException:
-            response.close()
-            raise
-        with contextlib.suppress(OSError, urllib3.exceptions.HTTPError):
-            if stream.read(1):  # what was not asked for is not waited for
+        with contextlib.closing(self._begin()) as exchange:
+            sent = {"Accept-Encoding": "identity", "User-Agent": "heritage-ledger", **(headers or {})}
+
+            def request() -> urllib3.BaseHTTPResponse:
+                return self._manager.request(
+                    method,
+                    url,
+                    body=body,
+                    headers=sent,
+                    redirect=False,
+                    preload_content=False,
+                    decode_content=False,
+                )
+
+            began = time.time()
+            with errors(url, exchange):
+                response = exchange.send(method, request)
+            whole = Body(response, exchange, limit)
+            try:
+                stream = Stream(response, url, whole)
+                self._compare_clocks(url, stream.headers, began)
+                _check_encoding(url, stream.headers)
+                yield stream
+            except BaseException:
                 response.close()
-        response.release_conn()
+                raise
+            if not whole.is_whole:
+                response.close()  # what was not asked for is not waited for
+            response.release_conn()
+
+    def _begin(self) -> Exchange:
+        exchange = Exchange(self._waits)
+        with self._turn:
+            self._live.add(exchange)
+            exchange.is_stopped = self._is_stopped
+        return exchange
+
+    def _compare_clocks(self, url: str, headers: Mapping[str, str], began: float) -> None:
+        """Note how far the other side's clock is ahead; its Date has whole seconds, and is its own word."""
+        with contextlib.suppress(ValueError, TypeError, OverflowError, OSError):
+            said = parsedate_to_datetime(headers["date"][:64]).timestamp() if "date" in headers else None
+            if said is not None:
+                now = time.time()
+                ahead = said + 0.5 - (began + now) / 2
+                self._clocks[urlsplit(url).netloc] = ahead if abs(ahead) > now - began + 1 else 0.0
 
     def ask(
         self,
@@ -253,69 +256,22 @@ def check_address(address: str, *, allow_private: bool) -> None:
         )
 
 
-def _pools(
-    live: weakref.WeakSet[HTTPConnection], *, allow_private: bool
-) -> tuple[type[HTTPConnectionPool], type[HTTPSConnectionPool]]:
-    def connect(self: HTTPConnection) -> socket.socket:
-        live.add(self)
-        return _dial(self._dns_host, self.port, allow_private=allow_private)
-
-    def getresponse(self: HTTPConnection) -> Any:
-        """Read the headers, which may drip: the connection is cut when they take too long."""
-        sock = self.sock
-        timer = threading.Timer(HEADER_SECONDS, _cut, (sock,))
-        timer.daemon = True
-        timer.start()
-        try:
-            return super(type(self), self).getresponse()
-        finally:
-            timer.cancel()
-
-    members = {"_new_conn": connect, "getresponse": getresponse}
-    plain = type("Connection", (HTTPConnection,), members)
-    secure = type("SecureConnection", (HTTPSConnection,), members)
-    return (
-        type("Pool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-        type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
-    )
-
-
-def _cut(sock: socket.socket | None) -> None:
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-
-
-def _dial(host: str, port: int, *, allow_private: bool) -> socket.socket:
-    """Connect to the first address of `host` that answers; each is checked as it is dialled."""
-    problem: Exception | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        try:
-            check_address(str(address[0]), allow_private=allow_private)
-        except UsageError as error:
-            problem = error
-            continue
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(CONNECT_SECONDS)
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            sock.close()
-            problem = error
-        else:
-            return sock
-    raise problem or OSError(f"{host} has no address")
-
-
 @contextlib.contextmanager
-def errors(url: str) -> Iterator[None]:
+def errors(url: str, exchange: Exchange) -> Iterator[None]:
     """Turn what a connection raises inside into errors of ours."""
     try:
         yield
-    except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
-        raise silent(url, "no byte came in time") from error
-    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+    except AnswerTooLarge as error:
+        raise EvidenceInvalid(
+            "peer-too-large",
+            "the answer is larger than what was asked for",
+            path=url,
+            advice="nothing of it was kept",
+        ) from error
+    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+        late = (TimeoutError, urllib3.exceptions.TimeoutError)
+        if not exchange.is_stopped and (exchange.is_late or isinstance(error, late)):
+            raise silent(url, "no whole answer came in time") from error
         raise TemporaryFailure(
             "peer-unreachable",
             "the peer cannot be reached, or broke off",

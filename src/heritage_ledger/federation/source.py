@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from heritage_ledger.content.car import MAX_SECTION, open_car
 from heritage_ledger.content.cid import DAG_PB, check_block, codec_of, format_cid
 from heritage_ledger.content.dagpb import parse_node
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError
 from heritage_ledger.federation.client import check_status
+from heritage_ledger.federation.fence import finding_about
 from heritage_ledger.federation.signing import Request, sign_request
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from heritage_ledger.content.cid import Cid
+    from heritage_ledger.errors import Finding
     from heritage_ledger.federation.client import Client
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.identity.keys import Ed25519Signer
@@ -30,6 +32,8 @@ MAX_BATCH: Final = 512
 """Blocks that one request asks for."""
 BATCH_BYTES: Final = 8 << 20
 """Bytes that one request asks for, as far as sizes are known."""
+MAX_TRIES: Final = 3
+"""Requests that one peer may leave unanswered."""
 MAX_NODES: Final = 64
 """Nodes of a tree that one request asks for."""
 HELD_BYTES: Final = 16 << 20
@@ -43,7 +47,8 @@ _SECTION_HEAD: Final = 64
 class PeerBlocks:
     """Asks peers for blocks, in their order, and remembers who gave how much. Any thread may use it.
 
-    A peer that gives a wrong block, or more than it was asked for, is not asked again by this object.
+    A peer that gives a wrong block, or more than it was asked for, is not asked again by this object; one
+    that does not answer is asked last, and `MAX_TRIES` times only.
     """
 
     def __init__(self, client: Client, peers: Sequence[Peer], signer: Ed25519Signer, origin: str) -> None:
@@ -55,6 +60,7 @@ class PeerBlocks:
         self._signer = signer
         self._origin = origin
         self._turn = threading.Lock()
+        self._away: Counter[str] = Counter()
 
     def get(self, cid: Cid) -> bytes:
         """Return one block.
@@ -84,12 +90,19 @@ class PeerBlocks:
                 break
             try:
                 self._ask(peer, missing, found, most)
-            except HeritageError as error:
-                with self._turn:
-                    self.findings.append(_about(peer, error))
-                    if isinstance(error, EvidenceInvalid) and peer in self._peers:
-                        self._peers.remove(peer)
+            except Exception as error:  # noqa: BLE001 - whatever one peer's bytes set off, the next is asked
+                self._put_back(peer, error)
         return found
+
+    def _put_back(self, peer: Peer, error: Exception) -> None:
+        with self._turn:
+            self.findings.append(finding_about(peer.origin, error))
+            self._away[peer.origin] += 1
+            if peer in self._peers:
+                self._peers.remove(peer)
+                is_ours = isinstance(error, HeritageError) and not isinstance(error, EvidenceInvalid)
+                if is_ours and self._away[peer.origin] < MAX_TRIES:
+                    self._peers.append(peer)
 
     def _ask(self, peer: Peer, cids: Sequence[Cid], found: dict[Cid, bytes], most: int | None) -> None:
         url = f"{peer.url}/api/v1/blocks"
@@ -162,12 +175,6 @@ class Nodes:
                 self._ahead[link.cid] = None
         while len(self._ahead) > MAX_AHEAD:
             del self._ahead[next(iter(self._ahead))]
-
-
-def _about(peer: Peer, error: HeritageError) -> Finding:
-    return Finding(
-        error.code, f"{peer.origin}: {error.message}", error.path, error.expected, error.found, error.advice
-    )
 
 
 def first_of(*sources: Callable[[Cid], bytes]) -> Callable[[Cid], bytes]:
