@@ -46,7 +46,10 @@ class Cluster:
             if not isinstance(peer, dict):
                 raise self._service.unexpected("a peer", repr(peer)[:80])
             if not peer.get("error"):
-                found[str(peer.get("peername"))] = str(peer.get("id"))
+                name, identity = peer.get("peername"), peer.get("id")
+                if not isinstance(name, str) or not isinstance(identity, str):
+                    raise self._service.unexpected("a peer's name and id", repr(peer)[:80])
+                found[name] = identity
         return found
 
     def ask(self, root: Cid, name: str, fewest: int, most: int, peers: Sequence[str]) -> None:
@@ -102,9 +105,9 @@ class Cluster:
         )
 
     def _copy(self, identity: str, entry: Any) -> PeerCopy:
-        if not isinstance(entry, dict):
+        word = entry.get("status") if isinstance(entry, dict) else None
+        if not isinstance(word, str):
             raise self._service.unexpected("a peer's status", repr(entry)[:80])
-        word = str(entry.get("status"))
         error = str(entry.get("error") or "")
         return PeerCopy(
             str(entry.get("peername") or identity),

@@ -16,6 +16,7 @@ import itertools
 import os
 import re
 import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ MAX_HEADER_LINES: Final = 1_000
 """Lines before a body, those of interim answers among them."""
 MAX_ADDRESSES: Final = 8
 """Addresses of one name that are dialled."""
+_RESET: Final = struct.pack("ii", 1, 0)
+"""A linger of none: closing resets the connection, and what the other side still sends is no longer held."""
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -75,6 +78,7 @@ class Exchange:
         self._left = self._most = waits.headers
         self._end = time.monotonic() + waits.whole
         self._sock: socket.socket | None = None
+        self._connection: HTTPConnection | None = None
         self._depth = 0
         self.due: float | None = None
         """When the wait that is under way must be over; the watchdog's."""
@@ -121,9 +125,9 @@ class Exchange:
         if self.is_late:
             raise TimeoutError("no whole answer came in time")
 
-    def hold(self, sock: socket.socket | None) -> None:
-        """Let this be the socket that is cut."""
-        self._sock = sock
+    def hold(self, connection: HTTPConnection) -> None:
+        """Let the socket of this connection be the one that is cut."""
+        self._connection, self._sock = connection, connection.sock
 
     @contextlib.contextmanager
     def waiting(self, sent: int = 0) -> Iterator[None]:
@@ -164,12 +168,17 @@ class Exchange:
             self.is_stopped = True
         sock = self._sock
         if sock is not None:
-            with contextlib.suppress(OSError):  # not that of an SSLSocket, which would go on in plain text
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                # not the method of an SSLSocket, which would go on in plain text
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of the socket, which the next request may have by now."""
-        self._sock = None
+        """Let go of the socket, which the next request may have by now; one that was cut is closed."""
+        connection, sock = self._connection, self._sock
+        self._connection = self._sock = None
+        if connection is not None and (self.is_late or self.is_stopped) and connection.sock is sock:
+            connection.close()
 
 
 class Body:
@@ -337,7 +346,7 @@ class _Connection(HTTPConnection):
         self._answers = 0
         with exchange.waiting():
             super().connect()
-        exchange.hold(self.sock)
+        exchange.hold(self)
 
     def send(self, data: Any) -> None:
         exchange = _exchange()
@@ -345,7 +354,7 @@ class _Connection(HTTPConnection):
             self.connect()
         assert self.sock is not None
         exchange.was_kept = self._answers > 0
-        exchange.hold(self.sock)
+        exchange.hold(self)
         with exchange.waiting(len(data)):
             self.sock.settimeout(exchange.left())
             super().send(data)

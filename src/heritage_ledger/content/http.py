@@ -177,6 +177,8 @@ class WholeAdapter(Adapter):
             answer = exchange.send("POST", partial(super().send, *words, **named))
             with contextlib.closing(answer.raw):
                 self._service.check_coding(answer)
+                if answer.status_code < 200:
+                    raise self._service.unexpected("an answer", f"status {answer.status_code}")
                 data = Body(answer.raw, exchange, MAX_ANSWER).all()
                 answer.raw.release_conn()
         answer._content, answer._content_consumed = data, True  # type: ignore[attr-defined] # noqa: SLF001
@@ -239,9 +241,9 @@ class Service:
                 return answer.body.all()
 
     def json(self, method: str, route: str, **words: Any) -> Any:
-        """Return the answer as what its JSON says; None for 404 where `missing` allows it, or for no body."""
+        """Return the answer as what its JSON says; None for 404 where `missing` allows it."""
         data = self.call(method, route, **words)
-        if not data:
+        if data is None:
             return None
         try:
             return json.loads(data)

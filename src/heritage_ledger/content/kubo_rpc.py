@@ -137,7 +137,9 @@ class KuboRpc:
     def addresses(self) -> list[str]:
         """The multiaddrs at which other daemons find this one."""
         found = self._library(lambda client: client.id()["Addresses"])
-        return [str(address) for address in found or ()]
+        if found is not None and not _are_texts(found):
+            raise self._service.unexpected("Addresses", repr(found)[:80])
+        return list(found or ())
 
     def version(self) -> str:
         """The daemon's version.
@@ -162,11 +164,14 @@ class KuboRpc:
 
     def repo_stat(self) -> RepoStat:
         """Size and number of blocks of the repository; counting takes time on large ones."""
-        said = self._library(lambda client: client.repo.stat())
+        said = self._library(lambda client: dict(client.repo.stat()))
         try:
-            return RepoStat(int(said["RepoSize"]), int(said["StorageMax"]), int(said["NumObjects"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._service.unexpected("RepoSize, StorageMax, NumObjects", repr(said)) from error
+            found = [said[name] for name in ("RepoSize", "StorageMax", "NumObjects")]
+        except (KeyError, TypeError) as error:
+            raise self._service.unexpected("RepoSize, StorageMax, NumObjects", repr(said)[:80]) from error
+        if not all(type(one) is int and 0 <= one < 1 << 64 for one in found):
+            raise self._service.unexpected("sizes and a number of blocks", repr(said)[:80])
+        return RepoStat(*found)
 
     def block_get(self, cid: Cid) -> bytes:
         """The bytes that the daemon has under `cid`; not hashed.
@@ -188,10 +193,13 @@ class KuboRpc:
     def pin_rm(self, cid: Cid) -> None:
         """Remove the recursive pin of `cid`; none is no error."""
         try:
-            self._library(lambda client: client.pin.rm(format_cid(cid)))
+            gone = self._library(lambda client: client.pin.rm(format_cid(cid))["Pins"])
         except OperationFailed as error:
             if error.code != "engine-refused" or _NOT_PINNED not in str(error.found):
                 raise
+            return
+        if not _are_texts(gone) or format_cid(cid) not in gone:
+            raise self._service.unexpected("the pin that was removed", repr(gone)[:80])
 
     # over plain HTTP
 
@@ -254,6 +262,8 @@ class KuboRpc:
             for line in lines:
                 _check_line(self._service, line)
                 if line.get("Pins"):
+                    if not _are_texts(line["Pins"]) or format_cid(cid) not in line["Pins"]:
+                        raise self._service.unexpected("the pin that was asked for", repr(line)[:80])
                     return
                 count = line.get("Progress", 0)
                 if count != last:
@@ -288,7 +298,9 @@ class KuboRpc:
     def pin_over(self, cid: Cid) -> str | None:
         """A pin because of which the daemon keeps `cid`: the CID that is pinned; None without."""
         for text, found in self._pins_of(cid, ("type", "all")):
-            kind = str(found.get("Type"))
+            kind = found.get("Type")
+            if not isinstance(kind, str):
+                raise self._service.unexpected("the Type of a pin", repr(found)[:80])
             return kind.removeprefix(_INDIRECT) if kind.startswith(_INDIRECT) else text
         return None
 
@@ -312,6 +324,8 @@ class KuboRpc:
             _check_line(self._service, line)
             if line.get("Error"):
                 raise self._service.refusal(str(line["Error"]), "a block that stays")
+            if line.get("Hash") != format_cid(cid):
+                raise self._service.unexpected("the block that was removed", repr(line)[:80])
 
     def pin_verify(self, cid: Cid) -> list[str]:
         """The blocks that the daemon itself says are bad below the pin of `cid`, in its words.
@@ -322,7 +336,9 @@ class KuboRpc:
         query = [("quiet", "true"), _OFFLINE]
         for line in self._service.lines("POST", "/api/v0/pin/verify", query=query):
             _check_line(self._service, line)
-            if line.get("Cid") == format_cid(cid):
+            if not isinstance(line.get("Cid"), str):
+                raise self._service.unexpected("the Cid of a pin", repr(line)[:80])
+            if line["Cid"] == format_cid(cid):
                 bad += [f"{node.get('Cid')}: {node.get('Err')}" for node in line.get("BadNodes") or ()]
         return bad
 
@@ -369,6 +385,10 @@ def _check_line(service: Service, line: Any) -> None:
         said = said or root.get("PinErrorMsg")
     if said:
         raise service.refusal(str(said), "an error within the answer")
+
+
+def _are_texts(found: object) -> bool:
+    return isinstance(found, list) and all(isinstance(one, str) for one in found)
 
 
 def _missing(cid: Cid) -> EvidenceMissing:

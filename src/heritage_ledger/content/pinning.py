@@ -72,7 +72,9 @@ class PinningService:
         results = found.get("results") if isinstance(found, dict) else None
         if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
             raise self._service.unexpected("a list of pins", repr(found)[:80])
-        words = [str(one.get("status")) for one in results]
+        words = [one.get("status") for one in results]
+        if not all(isinstance(word, str) for word in words):
+            raise self._service.unexpected("a status of each pin", repr(found)[:80])
         for word, state in _STATES.items():
             if word in words:
                 return [PeerCopy(self.peer, state, word)]
