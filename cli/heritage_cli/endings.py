@@ -7,7 +7,6 @@ and ends as `internal-error`: one line, never a traceback, unless HERITAGE_DEBUG
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import typer
 
 from heritage_cli import text
 from heritage_cli.escape import printable
+from heritage_cli.output import mute
 from heritage_cli.session import Ending, Session, is_debugging
 from heritage_ledger.errors import DiskProblem, ExitCode, HeritageError, OperationFailed, UsageError
 
@@ -100,9 +100,11 @@ def _interrupted(session: Session) -> Ending:
 
 def _reader_gone(session: Session) -> int:
     """End quietly when the reader of a pipe has gone, as `head` does; say only what would be missed."""
-    _mute_stdout()
+    mute(sys.stdout)
     if session.kept:
-        sys.stderr.write(f"heritage: nobody reads the output any more, but {printable(session.kept)}\n")
+        session.output.complain(
+            [f"heritage: nobody reads the output any more, but {printable(session.kept)}"]
+        )
     return int(ExitCode.FAILED)
 
 
@@ -113,7 +115,7 @@ def _unexpected(session: Session, cause: Exception) -> int:
         ending = failed(session, _foreign(session, cause))
         return _end(session, ending)
     except OSError:
-        _mute_stdout()
+        mute(sys.stdout)
         return int(ending.exit_code if ending else ExitCode.FAILED)
 
 
@@ -132,13 +134,3 @@ def _foreign(session: Session, cause: Exception) -> HeritageError:
         )
     error.__cause__ = cause
     return error
-
-
-def _mute_stdout() -> None:
-    """Point stdout nowhere, so that the interpreter's last flush has nothing to complain about."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except OSError:
-        return

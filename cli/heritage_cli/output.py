@@ -5,6 +5,7 @@ Nothing from outside reaches a terminal as it came: the text functions escape ev
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ _COLOURS: Final = {
     "warning": "33",
     "strong": "1",
 }
+_STDERR: Final = 2
 
 
 def is_plain(stream: TextIO) -> bool:
@@ -35,11 +37,29 @@ def is_plain(stream: TextIO) -> bool:
 
 
 def prepare_streams() -> None:
-    """Make both streams write any text: what their encoding lacks comes out as an escape."""
+    """Make both streams write any text: what their encoding lacks comes out as an escape.
+
+    A stream that is closed (`>&-`) is opened to nowhere first: else the next file that is opened, perhaps a
+    database, would get its number.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, name in ((1, "stdout"), (_STDERR, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - for life
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def mute(stream: TextIO) -> None:
+    """Point a stream nowhere, so that the interpreter's last flush has nothing to complain about."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class Output:
@@ -99,8 +119,11 @@ class Output:
 
     def _say(self, text: str) -> None:
         sys.stdout.flush()
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        try:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+        except OSError:
+            mute(sys.stderr)  # nobody reads it any more, which is no reason to stop
 
 
 def jsonable(value: object) -> Any:

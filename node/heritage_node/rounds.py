@@ -1,33 +1,36 @@
 """What a node does by itself: witnesses are asked, peers followed, pledges kept, packages checked.
 
-Each of these goes on by itself, and so does each peer: one that hangs keeps nobody else waiting. What is
-found is told in lines.
+Each of these goes on by itself, and so does each peer in it, behind a fence of its own (`fences`): one that
+hangs, lies or sets off a fault of this software keeps nobody else waiting, and ends nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.errors import HeritageError
+from heritage_ledger.federation.notices import CHECKPOINT_NOTICE
 from heritage_ledger.log.checkpoint import read_unverified
 from heritage_ledger.log.files import CHECKPOINT
+from heritage_node.fences import LONGEST, Done, Fences, jittered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from heritage_ledger.content.cid import Cid
+    from heritage_ledger.errors import Finding
     from heritage_ledger.federation.mirroring import Synced
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.federation.repair import Repaired
     from heritage_ledger.federation.replicas import Replicated
-    from heritage_ledger.federation.witnessing import Round
+    from heritage_ledger.federation.witnessing import Showing
     from heritage_node.service import Service
-
-    Told = Callable[[str], None]
 
 _T = TypeVar("_T")
 
@@ -35,24 +38,44 @@ LOOK_SECONDS: Final = 0.5
 """How often the own log is looked at for something new to have cosigned."""
 CHECK_LOOK_SECONDS: Final = 60.0
 """How often the node looks which packages are due for a check."""
+LONG_SECONDS: Final = 3_600.0
 TRY_AGAIN_SECONDS: Final = 600.0
 """When a package that could not be made whole may be looked at again, whoever asks."""
+CHECKS_AT_ONCE: Final = 2
+"""Packages that are compared at once: one whose blocks are slow to come keeps no other waiting."""
 
 
-async def work(service: Service, told: Told) -> None:
-    """Go on until it is cancelled; what nobody expected is raised, and ends the node."""
-    async with asyncio.TaskGroup() as group:
-        for one in (_witness, _follow, _replicate, _check):
-            group.create_task(one(service, told))
+async def work(service: Service, *, first: float | None = None) -> None:
+    """Go on until it is cancelled; `first` is the first pause of what fails, else that between two looks."""
+    pause = service.ledger.settings.node.sync_seconds if first is None else first
+    async with Fences(pause) as fences, asyncio.TaskGroup() as group:
+        for loop in (_witness, _follow, _replicate, _check):
+            group.create_task(_kept(service, fences, loop))
 
 
-async def _tried(told: Told, work: Awaitable[_T]) -> _T | None:
-    """Return what comes of it; None where it fails, which is told: the next time may be better."""
+async def _kept(service: Service, fences: Fences, loop: Callable[[Service, Fences], Awaitable[None]]) -> None:
+    """Begin a loop again whatever ends it, after a pause that grows while it ends soon."""
+    name = loop.__name__.strip("_")
+    first = pause = fences.first
+    while True:
+        began = time.monotonic()
+        try:
+            await loop(service, fences)
+        except Exception as error:  # noqa: BLE001 - nothing that is unexpected ends the node
+            fences.report.unexpected(name, "the node itself", error)
+        pause = first if time.monotonic() - began > first * LONGEST else min(pause * 2, first * LONGEST)
+        await asyncio.sleep(jittered(pause))
+
+
+async def _tried(fences: Fences, name: str, work: Awaitable[_T]) -> _T | None:
+    """Return what comes of it; None where it fails, which is told once: the next time may be better."""
     try:
-        return await work
+        found = await work
     except HeritageError as error:
-        told(f"{error.code}: {error}")
+        fences.report.findings(name, "this home", (error.finding,))
         return None
+    fences.report.findings(name, "this home", ())
+    return found
 
 
 async def _pause(event: asyncio.Event, seconds: float) -> None:
@@ -61,21 +84,31 @@ async def _pause(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-async def _witness(service: Service, told: Told) -> None:
+async def _witness(service: Service, fences: Fences) -> None:
     """Have the own checkpoint cosigned whenever the log has grown, and at intervals."""
-    loop = asyncio.get_running_loop()
     seen: int | None = None
+    showing: Showing | None = None
+    asked: set[str] = set()
+    untold: set[str] = set()
     next_time = 0.0
     while True:
-        size = await service.run(_size, service.ledger.home.log / CHECKPOINT)
-        if size != seen or loop.time() >= next_time:
-            for line in await service.work(_collect, service):
-                told(line)
-            if seen not in {None, size}:
+        size = await fences.run(_size, service.ledger.home.log / CHECKPOINT)
+        if size != seen or time.monotonic() >= next_time:
+            if size != seen and seen is not None:
                 service.looked.set()  # it may be a pledge
-                await _tried(told, service.work(service.federation.announce))
-            seen = size
-            next_time = loop.time() + service.ledger.settings.node.sync_seconds
+                untold = {peer.origin for peer in await _listed(service, fences)}
+            seen, next_time = size, time.monotonic() + service.ledger.settings.node.sync_seconds
+            unsure = await _tried(fences, "standing", fences.run(_make_sure, service))
+            fences.report.findings("newest", "this home", unsure or ())
+            showing = await _tried(fences, "checkpoint", fences.run(_show, service))
+            asked = set()
+        for url in showing.missing if showing is not None else ():
+            assert showing is not None
+            if url not in asked:
+                fences.start("witness", url, partial(_ask, service, url, showing, asked))
+        for origin in list(untold):
+            if fences.start("announce", origin, partial(_announce, service, origin)):
+                untold.discard(origin)
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -85,128 +118,119 @@ def _size(checkpoint: Path) -> int | None:
     return None
 
 
-def _collect(service: Service) -> list[str]:
-    try:
-        found = service.federation.collect()
-    except HeritageError as error:
-        return [f"cosignatures: {error.code}: {error}"]
-    return [] if found is None else round_lines(found)
+def _make_sure(service: Service) -> tuple[Finding, ...]:
+    return service.federation.cosigning.make_sure()
 
 
-async def _follow(service: Service, told: Told) -> None:
-    """Look at each peer at intervals, and at all of them when somebody says that there is something new."""
-    loop = asyncio.get_running_loop()
-    looks: dict[str, asyncio.Task[None]] = {}
-    due: dict[str, float] = {}
-    async with asyncio.TaskGroup() as group:
-        while True:
-            if service.woken.is_set():
-                service.woken.clear()
-                due.clear()
-            peers: list[Peer] | None = await _tried(told, service.run(_peers, service))
-            for peer in peers or ():
-                running = looks.get(peer.origin)
-                if loop.time() >= due.get(peer.origin, 0.0) and (running is None or running.done()):
-                    due[peer.origin] = loop.time() + service.ledger.settings.node.sync_seconds
-                    looks[peer.origin] = group.create_task(_look(service, told, peer))
-            await _pause(service.woken, LOOK_SECONDS)
+def _show(service: Service) -> Showing | None:
+    return service.federation.cosigning.show()
+
+
+def _ask(service: Service, url: str, showing: Showing, asked: set[str]) -> Done:
+    found = service.federation.cosigning.ask(url, showing)
+    asked.add(url)
+    state = "witnessed" if found.is_met else "pending"
+    said = f"checkpoint {found.size}: {state}, cosigned by {len(found.cosigned)} keys"
+    return Done(states=(("checkpoint", said),))
+
+
+def _announce(service: Service, origin: str) -> Done:
+    peer = service.federation.peers.find(origin)
+    if peer is not None:
+        service.federation.notices.tell(peer, CHECKPOINT_NOTICE)
+    return Done()
+
+
+async def _listed(service: Service, fences: Fences) -> list[Peer]:
+    """The peers; none where their files cannot be read, which is told once."""
+    return await _tried(fences, "peers", fences.run(_peers, service)) or []
 
 
 def _peers(service: Service) -> list[Peer]:
     return list(service.federation.peers)
 
 
-async def _look(service: Service, told: Told, peer: Peer) -> None:
-    for line in await service.work(_sync, service, peer):
-        told(line)
-    service.looked.set()
-
-
-def _sync(service: Service, peer: Peer) -> list[str]:
-    try:
-        synced = service.federation.sync_peer(peer, progress=service.progress)
-        if synced.fork is not None:
-            service.federation.spread(synced.fork)
-    except HeritageError as error:
-        return [f"{peer.origin}: {error.code}: {error}"]
-    floor = service.federation.take_floor(peer, service.witness)
-    return synced_lines(synced) + [f"{peer.origin}: {one.code}: {one.message}" for one in floor]
-
-
-async def _replicate(service: Service, told: Told) -> None:
-    """Fetch what is pledged and not held, after every look at a peer."""
+async def _follow(service: Service, fences: Fences) -> None:
+    """Look at each peer at intervals, and at all of them when somebody says that there is something new."""
     while True:
-        await service.looked.wait()
-        service.looked.clear()
-        for line in await service.work(_fetch, service):
-            told(line)
+        if service.woken.is_set():
+            service.woken.clear()
+            fences.hurry("sync")
+        for peer in await _listed(service, fences):
+            again = min(fences.first, service.ledger.settings.node.sync_seconds)
+            fences.start("sync", peer.origin, partial(_sync, service, peer), again=again)
+        await _pause(service.woken, LOOK_SECONDS)
 
 
-def _fetch(service: Service) -> list[str]:
-    lines = []
-    try:
-        for one in service.federation.replicate(progress=service.progress):
-            lines += replicated_lines(one)
-    except HeritageError as error:
-        lines.append(f"replicas: {error.code}: {error}")
-    return lines
+def _sync(service: Service, peer: Peer) -> Done:
+    synced = service.federation.sync_peer(peer, progress=service.progress)
+    service.loop.call_soon_threadsafe(service.looked.set)
+    if synced.fork is not None:
+        service.federation.spread(synced.fork)
+    floor = service.federation.take_floor(peer, service.witness)
+    return Done(synced_lines(synced), (*synced.findings, *floor))
 
 
-async def _check(service: Service, told: Told) -> None:
+async def _replicate(service: Service, fences: Fences) -> None:
+    """Fetch what is pledged and not held, after every look at a peer; each log by itself."""
+    wanted: set[str] = set()
+    while True:
+        await _pause(service.looked, LOOK_SECONDS if wanted else LONG_SECONDS)
+        if service.looked.is_set():
+            service.looked.clear()
+            wanted |= set(await _tried(fences, "pledges", fences.run(service.federation.pledges)) or ())
+        for origin in list(wanted):
+            if fences.start("replicate", origin, partial(_fetch, service, origin)):
+                wanted.discard(origin)
+
+
+def _fetch(service: Service, origin: str) -> Done:
+    done = list(service.federation.replicate(origin=origin, progress=service.progress))
+    lines = tuple(replicated_line(one) for one in done if not one.findings)
+    return Done(lines, tuple(finding for one in done for finding in one.findings))
+
+
+async def _check(service: Service, fences: Fences) -> None:
     """Look at each package when its time has come, and at once when it was found damaged; mend it."""
-    loop = asyncio.get_running_loop()
-    tried: dict[Cid, float] = {}
+    wanted: dict[Cid, None] = {}
     next_look = 0.0
     while True:
-        wanted: dict[Cid, None] = {}
         while service.suspects:  # other threads add to it meanwhile
             wanted[service.suspects.pop()] = None
-        if loop.time() >= next_look:
-            due = await _tried(told, service.run(service.federation.due, service.ledger.index))
+        if time.monotonic() >= next_look:
+            due = await _tried(fences, "due", fences.run(service.federation.due, service.ledger.index))
             wanted |= dict.fromkeys(due or ())
-            next_look = loop.time() + CHECK_LOOK_SECONDS
-        for cid in wanted:
-            if loop.time() < tried.get(cid, 0.0):
-                continue  # whoever asks for its blocks must not keep this node busy
-            lines, is_whole = await service.work(_compare, service, cid)
-            for line in lines:
-                told(line)
-            if not is_whole:
-                tried[cid] = loop.time() + TRY_AGAIN_SECONDS
+            next_look = time.monotonic() + CHECK_LOOK_SECONDS
+        for cid in list(wanted):
+            if fences.count("check") >= CHECKS_AT_ONCE:
+                break
+            # whoever asks for the blocks of a package that nobody can mend must not keep this node busy
+            fences.start("check", format_cid(cid), partial(_compare, service, cid), pause=TRY_AGAIN_SECONDS)
+            del wanted[cid]
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _compare(service: Service, cid: Cid) -> tuple[list[str], bool]:
-    try:
-        done = service.federation.check(cid, progress=service.progress)
-    except HeritageError as error:
-        return [f"check of {format_cid(cid)}: {error.code}: {error}"], False
-    return [line for one in done for line in repaired_lines(one)], not any(one.findings for one in done)
+def _compare(service: Service, cid: Cid) -> Done:
+    done = service.federation.check(cid, progress=service.progress)
+    return Done(
+        tuple(line for one in done for line in repaired_lines(one)),
+        tuple(finding for one in done for finding in one.findings),
+    )
 
 
-def round_lines(found: Round) -> list[str]:
-    """Say what a round of asking witnesses did."""
-    state = "witnessed" if found.is_met else "pending"
-    lines = [f"checkpoint {found.size}: {state}, cosigned by {len(found.cosigned)} keys"]
-    return lines + [f"witness: {one.code}: {one.message} ({one.path})" for one in found.findings]
-
-
-def synced_lines(synced: Synced) -> list[str]:
+def synced_lines(synced: Synced) -> tuple[str, ...]:
     """Say what a look at a peer did, if anything."""
     lines = []
     if synced.size != synced.old_size:
         lines.append(f"{synced.origin}: mirrored from {synced.old_size} to {synced.size}")
     if synced.fork is not None:
         lines.append(f"{synced.origin}: FORK, proof kept as {synced.fork.path.name}")
-    return lines + [f"{synced.origin}: {one.code}: {one.message}" for one in synced.findings]
+    return tuple(lines)
 
 
-def replicated_lines(one: Replicated) -> list[str]:
-    """Say what became of a package that is pledged."""
-    name = f"{one.origin}: {one.asset} version {one.version}"
-    if not one.findings:
-        return [f"{name}: replica held, {one.fetched} bytes fetched"]
-    return [f"{name}: {finding.code}: {finding.message}" for finding in one.findings]
+def replicated_line(one: Replicated) -> str:
+    """Say that a package is held that was pledged."""
+    return f"{one.origin}: {one.asset} version {one.version}: replica held, {one.fetched} bytes fetched"
 
 
 def repaired_lines(one: Repaired) -> list[str]:
@@ -214,5 +238,4 @@ def repaired_lines(one: Repaired) -> list[str]:
     if not one.was_damaged:
         return []
     files, count = "files" if len(one.files) != 1 else "file", len(one.files)
-    lines = [f"{one.package_cid}: found damaged, {count} {files} mended, {one.fetched} bytes fetched"]
-    return lines + [f"{one.package_cid}: {found.code}: {found.path} {found.found}" for found in one.findings]
+    return [f"{one.package_cid}: found damaged, {count} {files} mended, {one.fetched} bytes fetched"]

@@ -114,15 +114,15 @@ async def run(
     passphrase: Callable[[], bytes] | bytes | None,
     *,
     ready: Callable[[str, int], None] = lambda _host, _port: None,
-    told: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Run the node of a home until SIGTERM or SIGINT.
+    """Run the node of a home until SIGTERM or SIGINT; at SIGHUP it looks at all peers at once.
+
+    What happens meanwhile goes to the logger `heritage_node`, one line for each thing.
 
     Args:
         home: the home's folder.
         passphrase: opens the node's keys.
         ready: told the address and port when the node answers.
-        told: gets a line about each thing that the rounds found.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     stop = asyncio.Event()
@@ -130,8 +130,12 @@ async def run(
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
 
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # a terminal or a session that goes ends no node
+
     def warn(finding: Finding) -> None:
-        told(f"{finding.code}: {finding.message}; expected {finding.expected}, found {finding.found}")
+        log.warning(
+            "%s: %s; expected %s, found %s", finding.code, finding.message, finding.expected, finding.found
+        )
 
     with (
         Ledger.open(home, passphrase=passphrase, warn=warn) as ledger,
@@ -140,10 +144,11 @@ async def run(
         settings = ledger.settings.node
         connections = limits.Connections(trusted=parse_networks(settings.trusted_proxies))
         app = make_app(service, connections)
+        loop.add_signal_handler(signal.SIGHUP, service.woken.set)
         async with serving(app, connections, settings.host, settings.port) as (host, port):
             ready(host, port)
             notify("READY=1")
-            work = asyncio.create_task(rounds.work(service, told))
+            work = asyncio.create_task(rounds.work(service))
             stopped = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -98,8 +98,12 @@ class Service:
         """
         return cls(ledger, open_node_keys(ledger.home, passphrase))
 
+    loop: asyncio.AbstractEventLoop = field(init=False)
+    """The loop that the events belong to; other threads set them through it."""
+
     def __enter__(self) -> Self:
         self._held = contextlib.ExitStack()
+        self.loop = asyncio.get_running_loop()
         self.federation = self.ledger.federation
         self._pool = self._held.enter_context(ThreadPoolExecutor(DISK_THREADS, "disk"))
         self.pools = self._held.enter_context(Pools(self.ledger.settings.node.public_rate))

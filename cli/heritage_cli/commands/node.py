@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import sys
 
 import typer
 
 from heritage_cli.group import Group, command
+from heritage_cli.output import mute
 from heritage_cli.session import Ending, session_of
 
 app = typer.Typer()
@@ -17,8 +19,10 @@ app.add_typer(node, name="node", help="The service that other institutions, and 
 def run(context: typer.Context) -> Ending:
     """Serve log, witness, blocks and API, and look at the peers, until SIGTERM.
 
-    Where it listens and who may administer it stands under [node] in heritage.toml.
+    Where it listens and who may administer it stands under [node] in heritage.toml. What it does goes to
+    stderr, a line for each thing, as JSON with --json; SIGHUP makes it look at all peers at once.
     """
+    from heritage_cli.logs import logging_to_stderr  # noqa: PLC0415 - queues and threads, for nodes only
     from heritage_node.run import run as run_node  # noqa: PLC0415 - aiohttp takes a quarter of a second
 
     session = session_of(context)
@@ -26,7 +30,12 @@ def run(context: typer.Context) -> Ending:
 
     def ready(host: str, port: int) -> None:
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        output.result("node", {"url": url, "pid": os.getpid()}, [f"the node answers at {url}"])
+        try:
+            output.result("node", {"url": url, "pid": os.getpid()}, [f"the node answers at {url}"])
+            sys.stdout.flush()
+        except OSError:
+            mute(sys.stdout)  # nobody reads it; the node is there for others
 
-    asyncio.run(run_node(session.root, session.passphrase.read, ready=ready, told=output.talk))
+    with logging_to_stderr(as_json=output.as_json, quiet=session.quiet):
+        asyncio.run(run_node(session.root, session.passphrase.read, ready=ready))
     return Ending()

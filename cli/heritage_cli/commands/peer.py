@@ -9,9 +9,10 @@ from heritage_cli import quantities, text
 from heritage_cli.group import Group, command
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, Session, session_of
-from heritage_ledger.errors import ExitCode, UsageError
+from heritage_ledger.errors import ExitCode, Severity, UsageError
 
 if TYPE_CHECKING:
+    from heritage_ledger.federation.status import PeerStatus
     from heritage_ledger.ledger import Ledger
     from heritage_ledger.progress import Progress
 
@@ -122,6 +123,7 @@ def _show(session: Session, which: str | None, *, problems: int = 0) -> Ending:
             rows = [
                 ("url", found.peer.url),
                 ("mirrored", quantities.entries(found.size)),
+                *_clock(found),
                 *(("FORKED", f"proof in {fork.path}") for fork in found.forks),
                 *(("second history", f"--peer {fork.name}") for fork in found.forks if fork.is_readable),
             ]
@@ -130,6 +132,14 @@ def _show(session: Session, which: str | None, *, problems: int = 0) -> Ending:
     session.output.talk(quantities.count(count, "peer"))
     code = ExitCode.PROBLEMS if forked or problems else ExitCode.OK
     return Ending(code, {"peers": count, "forked": forked})
+
+
+def _clock(found: "PeerStatus") -> list[tuple[str, str]]:
+    """Say how far a clock is from ours, where it is too far."""
+    if not found.is_clock_far:
+        return []
+    ahead = found.clock_ahead or 0
+    return [("CLOCK", f"{quantities.duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} ours")]
 
 
 @command(peer, "remove", "heritage peer remove archive.example/ledger/1")
@@ -180,7 +190,7 @@ def sync(context: typer.Context) -> Ending:
                 output.result("finding", finding, text.finding_lines(finding, output))
         for synced in ledger.federation.sync(progress=progress):
             session.clear()
-            problems += bool(synced.findings)
+            problems += any(finding.severity is Severity.ERROR for finding in synced.findings)
             line = (
                 f"{synced.origin}: {quantities.entries(synced.size)}, {synced.size - synced.old_size:,} new"
             )

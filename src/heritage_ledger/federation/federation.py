@@ -6,8 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -22,23 +21,25 @@ from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.aside import settle
 from heritage_ledger.federation.checks import being_checked, due, note_check
 from heritage_ledger.federation.client import Client, answer_error
+from heritage_ledger.federation.clocks import note_clock
+from heritage_ledger.federation.cosigning import Cosigning
 from heritage_ledger.federation.floor import take_floor
 from heritage_ledger.federation.forks import keep_fork, stored_forks
-from heritage_ledger.federation.guard import Guard, is_unsure
+from heritage_ledger.federation.guard import Guard
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.mirroring import (
     evidence_in,
     mirror_evidence,
-    mirror_of,
     open_mirror_index,
     sync_mirror,
 )
+from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, Notices
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.repair import Repair, record_recovery
 from heritage_ledger.federation.replicas import Duties, PackageHolders, Replicator, holders, pledge
-from heritage_ledger.federation.signing import NOTICE, Request, sign_request
 from heritage_ledger.federation.source import PeerBlocks
-from heritage_ledger.federation.witnessing import ASKED_AT_ONCE, Witnesses, standing
+from heritage_ledger.federation.status import status_of
+from heritage_ledger.federation.witnessing import Witnesses, standing
 from heritage_ledger.fixity.evidence import open_log
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
@@ -48,7 +49,7 @@ from heritage_ledger.index.selection import not_found
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.fork import MAX_FORK_SIZE, parse_fork
-from heritage_ledger.log.policy import NONE, lint_policy
+from heritage_ledger.log.policy import lint_policy
 from heritage_ledger.log.witness import Witness
 from heritage_ledger.progress import SILENT
 from heritage_ledger.provenance.reader import Reader
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.federation.repair import Repaired
     from heritage_ledger.federation.replicas import Pledge, Replicated
+    from heritage_ledger.federation.status import PeerStatus
     from heritage_ledger.federation.witnessing import Round, Standing
     from heritage_ledger.fixity.evidence import LogEvidence
     from heritage_ledger.home.layout import Home
@@ -78,15 +80,6 @@ if TYPE_CHECKING:
 
 MAX_FORKS = 64
 """Fork proofs that are taken from one peer in one round."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerStatus:
-    """What is known here of one peer: how far its log is mirrored, and the forks that it showed."""
-
-    peer: Peer
-    size: int
-    forks: tuple[StoredFork, ...]
 
 
 class Federation:
@@ -108,6 +101,7 @@ class Federation:
         self._passphrase = passphrase
         self._signing = threading.RLock()
         self._duties = Duties()
+        self._cosigned: dict[str, int] = {}
         self.client = Client(allow_private=settings.node.allow_private)
         self._held = contextlib.ExitStack()
         self._held.callback(self.client.close)
@@ -175,6 +169,7 @@ class Federation:
             verifiers=self.verifiers,
             policy=self.peers.policy(),
             client=self.client,
+            cosigned=self._cosigned,
         )
 
     @cached_property
@@ -262,30 +257,16 @@ class Federation:
     def status(self) -> Iterator[PeerStatus]:
         """What is known of each peer, without asking it."""
         for peer in self.peers:
-            head = mirror_of(self.home, self.state, peer).head()
-            forks = tuple(stored_forks(self.home, peer.origin))
-            yield PeerStatus(peer, 0 if head is None else head.size, forks)
+            yield status_of(self.home, self.state, peer)
+
+    @property
+    def cosigning(self) -> Cosigning:
+        """What has the own checkpoint cosigned."""
+        return Cosigning(self.home, self.witnesses, self.guard, self.peers.policy())
 
     def collect(self) -> Round | None:
-        """Have the published checkpoint cosigned; None where no policy asks for that.
-
-        Before the first time, and while it is open whether this home is the newest copy of its log, that is
-        found out first; what keeps it open is among the findings.
-        """
-        if self.peers.policy().quorum == NONE:
-            return None
-        unsure: list[Finding] = []
-        if self.guard.basis is None or is_unsure(self.home):
-            try:
-                self.guard.ensure()
-            except HeritageError as error:
-                unsure.append(error.finding)
-        found = self.witnesses.collect()
-        for finding in found.findings:
-            if finding.code == "log-behind-witness":
-                self.guard.suspect(finding)
-                break
-        return replace(found, findings=(*unsure, *found.findings))
+        """Have the published checkpoint cosigned; None where no policy asks for that."""
+        return self.cosigning.collect()
 
     def sync(self, *, progress: Progress = SILENT) -> Iterator[Synced]:
         """Look at every peer once: its log into the mirror, the fork proofs that it keeps into `forks/`."""
@@ -302,14 +283,15 @@ class Federation:
         if not any(one.code in {"peer-unreachable", "peer-silent"} for one in synced.findings):
             with contextlib.suppress(HeritageError):
                 self._take_forks(peer)
-        return synced
+        clock = note_clock(self.home.mirror_of(peer.origin), peer, self.client.clock_of(peer.url))
+        return synced if clock is None else replace(synced, findings=(*synced.findings, clock))
 
     def _take_forks(self, peer: Peer) -> None:
         """Fetch the fork proofs that a peer keeps; each is checked by the keys that are held here."""
         url = f"{peer.url}/api/v1/forks"
         data = self.client.get(url)
         try:
-            names = [item["file"] for item in json.loads(data or b'{"forks": []}')["forks"]]
+            names = [item["file"] for item in ([] if data is None else json.loads(data)["forks"])]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise answer_error(url, "a list of forks", repr(data)[:80]) from error
         have = {fork.path.name for fork in stored_forks(self.home)}
@@ -317,28 +299,18 @@ class Federation:
             if isinstance(name, str) and name.isascii() and "/" not in name and name not in have:
                 self.take_fork(self.client.get(f"{url}/{name}", limit=MAX_FORK_SIZE) or b"")
 
+    @property
+    def notices(self) -> Notices:
+        """What tells peers that there is something new here."""
+        return Notices(self.client, self.node_key, self.settings.origin)
+
     def announce(self) -> None:
         """Tell every peer that there is something new here; who does not hear it looks by itself later."""
-        self._tell_all("checkpoint", b"{}")
+        self.notices.tell_all(self.peers, CHECKPOINT_NOTICE)
 
     def spread(self, fork: StoredFork) -> None:
         """Send a fork proof to every peer."""
-        self._tell_all("fork", fork.path.read_bytes())
-
-    def _tell_all(self, kind: str, body: bytes) -> None:
-        def tell(peer: Peer) -> None:
-            with contextlib.suppress(HeritageError):
-                self._notify(peer, kind, body)
-
-        with ThreadPoolExecutor(ASKED_AT_ONCE, "notice") as pool:
-            list(pool.map(tell, self.peers))
-
-    def _notify(self, peer: Peer, kind: str, body: bytes) -> None:
-        url = f"{peer.url}/api/v1/notices"
-        request = Request("POST", url, body)
-        request.headers[NOTICE] = kind
-        headers = sign_request(request, self.node_key, origin=self.settings.origin, audience=peer.origin)
-        self.client.ask("POST", url, body=body, headers=headers)
+        self.notices.tell_all(self.peers, "fork", fork.path.read_bytes())
 
     def source(self, origin: str) -> PeerBlocks:
         """Blocks of packages of the log `origin`: asked of its own institution first, then of all others."""
@@ -372,13 +344,16 @@ class Federation:
         self._duties.update(books.index, books.log, books.size())
         return self._duties
 
-    def replicate(self, *, progress: Progress = SILENT) -> Iterator[Replicated]:
-        """Fetch what is pledged and not held yet, a package at a time."""
+    def replicate(self, *, origin: str | None = None, progress: Progress = SILENT) -> Iterator[Replicated]:
+        """Fetch what is pledged and not held yet, a package at a time, of all logs or of `origin`.
+
+        Different logs may be served from different threads at once.
+        """
         with self._signing:
             books = self._books()
             duties = self._read_duties(books)
         yield from Replicator(self.home, books, self.peers, duties, self._signing).run(
-            lambda peer: self.source(peer.origin), progress=progress
+            lambda peer: self.source(peer.origin), origin=origin, progress=progress
         )
 
     def copies(self, index: Index, what: str | None = None) -> Iterator[PackageHolders]:
@@ -482,10 +457,8 @@ class Federation:
     def _thank(self, repaired: Repaired) -> None:
         """Tell the helpers what their blocks were for, so that they record it too."""
         body = json.dumps({"package": repaired.package_cid, "source": repaired.origin}).encode()
-        for peer in self.peers:
-            if peer.origin in repaired.helpers:
-                with contextlib.suppress(HeritageError):
-                    self._notify(peer, "help", body)
+        helpers = [peer for peer in self.peers if peer.origin in repaired.helpers]
+        self.notices.tell_all(helpers, "help", body)
 
     def record_help(self, recipient: str, package: str, source: str, given: int) -> None:
         """Record that blocks of a package were given to a peer for its repair."""

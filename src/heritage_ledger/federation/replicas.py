@@ -221,7 +221,7 @@ class _Place:
 
 
 class Replicator:
-    """Fulfils the pledges of one home. One at a time."""
+    """Fulfils the pledges of one home. One at a time for each log."""
 
     def __init__(
         self,
@@ -238,15 +238,18 @@ class Replicator:
         self._signing = signing
         self._duties = duties
 
-    def run(self, source_of: SourceOf, *, progress: Progress = SILENT) -> Iterator[Replicated]:
+    def run(
+        self, source_of: SourceOf, *, origin: str | None = None, progress: Progress = SILENT
+    ) -> Iterator[Replicated]:
         """Fetch what is pledged and not held, a package at a time, in the order of the peer's log.
 
+        With `origin` only packages of that log.
         A package that cannot be had now is told of, and asked for again in the next round.
         """
         now = datetime.now(UTC)
         recorded = set(self._duties.recorded)
         for promise in list(self._duties.pledges.values()):
-            peer = self._peers.find(promise.source)
+            peer = self._peers.find(promise.source) if origin in {None, promise.source} else None
             if peer is None or not promise.is_active(now):
                 continue
             with open_mirror_index(self._home, peer) as index:

@@ -7,12 +7,14 @@ covers it meets the policy, and `pending` until then.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+import contextlib
+import threading
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError, OperationFailed
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, OperationFailed
 from heritage_ledger.federation.client import Answer, answer_error, check_status
+from heritage_ledger.federation.fence import ask_all, finding_about
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import write_file, writing
 from heritage_ledger.log.append import publish_cosigned
@@ -24,6 +26,7 @@ from heritage_ledger.log.witness import SIZE_TYPE, AddCheckpoint, format_request
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from heritage_ledger.errors import Finding
     from heritage_ledger.federation.client import Client
     from heritage_ledger.home.layout import Home
     from heritage_ledger.home.state import StateStore
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from heritage_ledger.log.policy import Policy
 
 ASKED_AT_ONCE: Final = 8
+ROUND_SECONDS: Final = 60.0
+"""How long one round waits for witnesses; who is slower is told of, and asked again in the next one."""
 TRIES: Final = 4
 """Answers of 409 that are followed: others may ask for the same log between two of our requests."""
 
@@ -67,6 +72,17 @@ class Round:
     findings: tuple[Finding, ...]
 
 
+@dataclass
+class Showing:
+    """One checkpoint on its way to the witnesses `missing` that have not cosigned it, by their URLs."""
+
+    checkpoint: Checkpoint
+    note: Note
+    missing: tuple[str, ...]
+    lines: dict[tuple[str, bytes], Signature]
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Witnesses:
     """The witnesses that a policy names for the log `origin`, asked over `client`."""
 
@@ -80,8 +96,9 @@ class Witnesses:
         verifiers: Sequence[NoteVerifier],
         policy: Policy,
         client: Client,
+        cosigned: dict[str, int] | None = None,
     ) -> None:
-        """`verifiers` are those of the log's own keys."""
+        """`verifiers` are those of the log's own keys; `cosigned` remembers sizes by the witness's URL."""
         self._home = home
         self._log = log
         self._state = state
@@ -89,53 +106,75 @@ class Witnesses:
         self._verifiers = tuple(verifiers)
         self._policy = policy
         self._client = client
+        self._cosigned = {} if cosigned is None else cosigned
 
     @property
     def urls(self) -> tuple[str, ...]:
         """Where witnesses are asked; one URL may speak for several keys."""
         return tuple(dict.fromkeys(one.url for one in self._policy.witnesses if one.url is not None))
 
-    def collect(self) -> Round:
+    def collect(self, *, seconds: float = ROUND_SECONDS) -> Round:
         """Show the published checkpoint to every witness that has not cosigned it, and publish what they say.
+
+        One that hangs keeps nobody from being witnessed, and this for `seconds` at most.
 
         Raises:
             EvidenceInvalid, EvidenceMissing: the log itself cannot be read.
         """
-        checkpoint, note = self._open(self._log.read_checkpoint())
-        missing = self._missing(note)
-        findings: list[Finding] = []
-        lines: list[Signature] = list(note.verified)
-        with ThreadPoolExecutor(ASKED_AT_ONCE, "witness") as pool:
-            asked = {pool.submit(self._ask, url, checkpoint, note): url for url in missing}
-            for future in as_completed(asked):
-                try:
-                    lines += future.result()
-                except HeritageError as error:
-                    findings.append(_about(asked[future], error))
-                    continue
-                self._take(checkpoint, note, lines)  # one that hangs keeps nobody from being witnessed
-        cosigned, is_met = self._take(checkpoint, note, lines)
-        return Round(checkpoint.size, tuple(sorted(cosigned)), is_met, tuple(findings))
+        showing = self.show()
+        findings = []
+        for url, said in ask_all(lambda url: self.ask(url, showing), showing.missing, seconds=seconds):
+            if isinstance(said, Exception):
+                findings.append(_about(url, said))
+        return self.round(showing, findings)
 
     def _open(self, data: bytes) -> tuple[Checkpoint, Note]:
         """The own checkpoint with its cosignatures: every own key must have signed, witnesses may have."""
         return open_checkpoint(data, self._verifiers, self._origin, witnesses=self._policy.verifiers)
 
-    def _take(
-        self, checkpoint: Checkpoint, note: Note, lines: Sequence[Signature]
-    ) -> tuple[Collection[str], bool]:
+    def show(self) -> Showing:
+        """Read the published checkpoint, and see who has not cosigned it.
+
+        Raises:
+            EvidenceInvalid, EvidenceMissing: the log cannot be read.
+        """
+        checkpoint, note = self._open(self._log.read_checkpoint())
+        lines = {(one.name, one.key_id): one for one in note.verified}
+        return Showing(checkpoint, note, self._missing(note), lines)
+
+    def ask(self, url: str, showing: Showing) -> None:
+        """Have one witness cosign, and publish what it says; any thread may ask another one.
+
+        Raises:
+            HeritageError: it does not; nothing changed.
+        """
+        lines = self._ask(url, showing.checkpoint, showing.note)
+        self._cosigned[url] = showing.checkpoint.size
+        with showing.turn:
+            showing.lines |= {(one.name, one.key_id): one for one in lines}
+            self._take(showing)
+
+    def round(self, showing: Showing, findings: Sequence[Finding]) -> Round:
+        """What came of a checkpoint that was shown."""
+        with showing.turn:
+            cosigned, is_met = self._take(showing)
+        return Round(showing.checkpoint.size, tuple(sorted(cosigned)), is_met, tuple(findings))
+
+    def _take(self, showing: Showing) -> tuple[Collection[str], bool]:
         """Publish the checkpoint with all signatures; return who cosigned, and whether that is enough."""
-        own = {(one.name, one.key_id) for one in self._verifiers}
-        unique = {(one.name, one.key_id): one for one in lines}
-        ordered = sorted(unique.values(), key=lambda one: (one.name, one.key_id) not in own)
-        data = format_note(note.text, ordered)
+        if len(showing.lines) > len(showing.note.verified):
+            self._publish(showing)
+        data = self._signed(showing)
         cosigned = self._policy.cosigned(self._open(data)[1])
-        if len(unique) > len(note.verified):
-            self._publish(data, checkpoint)
         is_met = self._policy.is_met(cosigned)
         if is_met:
-            self._keep_witnessed(data, checkpoint, len(unique))
+            self._keep_witnessed(data, showing.checkpoint, len(showing.lines))
         return cosigned, is_met
+
+    def _signed(self, showing: Showing) -> bytes:
+        own = {(one.name, one.key_id) for one in self._verifiers}
+        ordered = sorted(showing.lines.values(), key=lambda one: (one.name, one.key_id) not in own)
+        return format_note(showing.note.text, ordered)
 
     def _missing(self, note: Note) -> tuple[str, ...]:
         have = self._policy.cosigned(note)
@@ -149,7 +188,7 @@ class Witnesses:
         own = {(one.name, one.key_id) for one in self._verifiers}
         # a witness may take no more than 16 KiB: it gets the log's own signatures and nobody else's
         signed = format_note(note.text, [one for one in note.verified if (one.name, one.key_id) in own])
-        old = 0
+        old = self._last_cosigned(url, checkpoint.size)
         for _ in range(TRIES):
             proof = self._log.prove_consistency(old, checkpoint.size) if 0 < old < checkpoint.size else ()
             body = format_request(AddCheckpoint(old, proof, signed))
@@ -168,6 +207,18 @@ class Witnesses:
                     "`heritage peer sync`, which brings the missing entries from a mirror",
                 )
         raise answer_error(url, "one size at a time", "another one with every request")
+
+    def _last_cosigned(self, url: str, size: int) -> int:
+        """The size that a witness cosigned last, as far as is known here: else it must be asked twice."""
+        if url not in self._cosigned:
+            self._cosigned[url] = 0
+            with contextlib.suppress(HeritageError):
+                found = read_witnessed(self._home, self._verifiers, self._policy, self._origin)
+                names = () if found is None else self._policy.cosigned(found[1])
+                if found and any(one.url == url and one.name in names for one in self._policy.witnesses):
+                    self._cosigned[url] = found[0].size
+        old = self._cosigned[url]
+        return old if old <= size else 0
 
     def _size_of(self, url: str, answer: Answer) -> int:
         if answer.headers.get("content-type", "").partition(";")[0].strip() != SIZE_TYPE:
@@ -198,10 +249,15 @@ class Witnesses:
             raise answer_error(url, "cosignatures by the keys of the policy", error.code) from error
         return opened.verified
 
-    def _publish(self, data: bytes, checkpoint: Checkpoint) -> None:
+    def _publish(self, showing: Showing) -> None:
         """Put the cosignatures under the published checkpoint, unless the log has grown meanwhile."""
         with lock.hold(self._home.lock), self._state.hold():
-            publish_cosigned(self._home.log, self._state, checkpoint, data)
+            with contextlib.suppress(EvidenceInvalid, EvidenceMissing):  # another process may have asked too
+                _, note = self._open(self._log.read_checkpoint())
+                if note.text == showing.note.text:
+                    known = {(one.name, one.key_id): one for one in note.verified}
+                    showing.lines = known | showing.lines
+            publish_cosigned(self._home.log, self._state, showing.checkpoint, self._signed(showing))
 
     def _keep_witnessed(self, data: bytes, checkpoint: Checkpoint, signatures: int) -> None:
         known = read_witnessed(self._home, self._verifiers, self._policy, self._origin)
@@ -241,8 +297,6 @@ def read_witnessed(
     return open_checkpoint(data, verifiers, origin, witnesses=policy.verifiers)
 
 
-def _about(url: str, error: HeritageError) -> Finding:
-    found = error.finding
-    return Finding(
-        found.code, found.message, found.path or url, found.expected, found.found, found.advice, found.rule
-    )
+def _about(url: str, error: Exception) -> Finding:
+    found = finding_about(url, error)
+    return replace(found, message=found.message.removeprefix(f"{url}: "), path=found.path or url)

@@ -160,6 +160,11 @@ class MirrorHome(Home):
         """The lock of the mirror."""
         return self.log / ".lock"
 
+    @property
+    def clock(self) -> Path:
+        """How far the institution's clock is from ours: a note, in seconds."""
+        return self.log / ".clock"
+
     def folder_of(self, asset: str, version: int, cid: str) -> str:  # noqa: ARG002 - named by content alone
         """The folder of a replica relative to the home."""
         return f"replicas/{self.origin}/{cid}"

@@ -1,8 +1,10 @@
 """The one way out: addresses checked as they are dialled, sizes and times bounded, nothing followed."""
 
 import socket
+import struct
 import threading
 import time
+from email.utils import formatdate
 
 import pytest
 
@@ -208,3 +210,97 @@ def test_what_is_being_asked_is_broken_off(server):
             client.get(f"{server.url}/x")
         assert caught.value.code == "peer-unreachable"  # and not `peer-silent`, which takes its time
     over.set()
+
+
+def kept_then(then):
+    """Answer the first request of a connection, and do `then` at its second one; count what was asked."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked = []
+
+    def serve(sock):
+        with sock:
+            asked.append(sock.recv(65536).split(b" ")[0])
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            data = sock.recv(65536)
+            if data:
+                asked.append(data.split(b" ")[0])
+                then(sock)
+
+    def accept():
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(sock,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}/x", asked
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("then", [reset, lambda _: None], ids=["reset", "closed"])
+def test_a_get_on_a_kept_connection_that_is_gone_is_asked_once_more(then):
+    listener, url, asked = kept_then(then)
+    with listener, Client(allow_private=True) as client:
+        assert client.get(url) == client.get(url) == b"ok"
+        assert asked == [b"GET"] * 3
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_post_is_never_asked_twice():
+    listener, url, asked = kept_then(reset)
+    with listener, Client(allow_private=True) as client:
+        assert client.get(url) == b"ok"
+        with pytest.raises(TemporaryFailure) as caught:
+            client.ask("POST", url, body=b"{}")
+        assert caught.value.code == "peer-unreachable"
+        assert asked == [b"GET", b"POST"]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_get_that_hangs_on_a_kept_connection_is_not_asked_again():
+    listener, url, asked = kept_then(lambda sock: sock.recv(1))
+    with listener, Client(allow_private=True, waits=SHORT) as client:
+        assert client.get(url) == b"ok"
+        with pytest.raises(TemporaryFailure) as caught:
+            client.get(url)
+        assert caught.value.code == "peer-silent"
+        assert asked == [b"GET"] * 2
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_reader_that_is_slow_costs_the_peer_nothing(server):
+    def all_at_once(sock):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + b"x" * 3000)
+
+    server.say = all_at_once
+    waits = Waits(connect=2.0, headers=2.0, silent=0.4)
+    with (
+        Client(allow_private=True, waits=waits) as client,
+        client.opened("GET", f"{server.url}/x", limit=3000) as stream,
+    ):
+        time.sleep(0.8)  # our disk
+        assert len(stream.all()) == 3000
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(86_400, 86_400), (-7_200, -7_200), (0, 0)])
+def test_the_clock_of_a_peer_is_compared_with_ours(server, ahead, expected):
+    server.say = answer(b"ok", f"Date: {formatdate(time.time() + ahead, usegmt=True)}", "Content-Length: 2")
+    with Client(allow_private=True) as client:
+        assert client.clock_of(server.url) is None
+        client.get(f"{server.url}/x")
+        assert abs(client.clock_of(f"{server.url}/y") - expected) < 10
+
+
+@pytest.mark.parametrize(
+    "date", ["", "tomorrow", "Fri, 99 Nov 2026 25:00:00 GMT", "1" * 5000, "Fri, 27 Nov 99999"]
+)
+def test_a_date_that_is_none_says_nothing(server, date):
+    server.say = answer(b"ok", f"Date: {date}", "Content-Length: 2")
+    with Client(allow_private=True) as client:
+        assert client.get(f"{server.url}/x") == b"ok"
+        assert client.clock_of(server.url) is None
