@@ -1,11 +1,14 @@
 """A peer that lies in every way it can: nothing of it is taken, and what is honest goes on as before."""
 
 import gzip
+import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from heritage_testkit.between import between
+from heritage_testkit.hostile import SHAPES
 from heritage_testkit.nodes import federation, until
 
 pytestmark = pytest.mark.xdist_group("bad peer")
@@ -101,6 +104,52 @@ def test_lies_of_a_peer_change_nothing(tmp_path):
         liar.lie = None
         until(lambda: archive.mirrored(library) == library.standing()["entries"])
         assert archive.run("list", "--peer", library.origin)[-1]["assets"] == 2 + len(lies)
+
+
+def script(shapes, said):
+    """Answer each request in the next shape, whatever was asked for, again and again."""
+    turn = threading.Lock()
+    over = threading.Event()
+
+    def say(handler, _path, _answer):
+        with turn:
+            name = shapes[len(said) % len(shapes)]
+            said.append(name)
+        SHAPES[name].say(handler.connection, over)
+
+    return say
+
+
+def ready(one):
+    with urllib.request.urlopen(f"{one.url}/readyz", timeout=30) as answer:
+        return answer.status == 200
+
+
+def test_a_peer_that_answers_from_a_script_of_lies_stops_nothing(tmp_path):
+    """Real nodes with the deadlines that they really have: some of these hold a thread for a minute."""
+    shapes = [name for name, shape in SHAPES.items() if shape.scheme == "http"]
+    said: list[str] = []
+    with (
+        federation(tmp_path, "museum", "archive", "library") as (museum, archive, library),
+        between(library.url) as liar,
+    ):
+        deposit(library, tmp_path, 0)
+        for one in (museum, archive):
+            one.run("peer", "remove", library.origin)
+            one.run("peer", "add", liar.url, "--yes", "--key", library.key())
+        liar.lie = script(shapes, said)
+        library.run("pledge", museum.origin, "--until", "2099-12-31")
+        archive.run("pledge", library.origin, "--until", "2099-12-31")
+        for number in range(1, 4):
+            honest = deposit(museum, tmp_path, number)
+            until(lambda honest=honest: archive.mirrored(museum) > honest["log_index"])
+            assert ready(museum)
+            assert ready(archive)
+        until(lambda: len(set(said)) >= len(shapes) // 2, 240)
+        assert peak_mib(archive) < MEMORY_MIB
+        liar.lie = None
+        honest = deposit(library, tmp_path, 9)
+        until(lambda: archive.mirrored(library) > honest["log_index"], 240)
 
 
 def test_lies_about_blocks_leave_no_wrong_byte(tmp_path):

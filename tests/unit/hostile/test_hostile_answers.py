@@ -203,10 +203,12 @@ PLACES = {
     "a gateway": Place(("content.gateway.get",), engine(Gateway, lambda one: one.get(CID))),
 }
 ELSEWHERE = {
-    "federation.witnessing.sizes": "the rollback guard, which has tests of its own",
-    "federation.assurance._catch_up": "the same; it pulls as mirrors do",
+    "federation.asking._question": "as a witness is asked; whatever comes is its silence (test_guard)",
+    "federation.asking.fetch_proof": "as a checkpoint is; whatever comes proves nothing (test_guard)",
+    "federation.floor._pull": "pulls as mirrors do",
+    "federation.guard.catch_up": "pulls as mirrors do",
+    "federation.recover.fill": "pulls as mirrors do",
     "federation.peers.peer_fetch": "holds `fetch`",
-    "federation.witnessing.ask": "asks by `_ask`",
     "federation.client.ask": "the client itself",
 }
 

@@ -143,6 +143,29 @@ def test_whatever_one_peer_sets_off_the_other_is_served(tmp_path, caplog):
     )
 
 
+SOME = (
+    "silent after accept",
+    "silent in TLS",
+    "reads nothing",
+    "reset in the middle",
+    "headers drip",
+    "headers cut",
+    "1xx slowly",
+    "body drips",
+    "half a body",
+    "a chunk line drips",
+    "trailers drip",
+    "zeroes for ever",
+    "compressed",
+    "somewhere else",
+    "a size of 10^12",
+    "JSON as deep as the sea",
+    "wrong types in objects",
+    "bytes",
+)
+"""One of each kind: each of them is a peer, so all at once."""
+
+
 def stranger(honest, number, url):
     """A peer with keys of its own, at a URL where nothing is as it should be."""
     origin = f"bad{number}.example/ledger/1"
@@ -167,8 +190,8 @@ def test_among_peers_of_every_shape_the_honest_one_is_served(tmp_path):
         introduce(museum, good.url)
         with Ledger.open(museum) as ledger:
             (honest,) = ledger.federation.peers
-            for number, shape in enumerate(SHAPES.values()):
-                url = held.enter_context(hostile(shape))
+            for number, shape in enumerate(SOME):
+                url = held.enter_context(hostile(SHAPES[shape]))
                 ledger.federation.peers.add(stranger(honest, number, url))
         policy = museum / "policy"  # the honest one is enough for us
         policy.write_text(
@@ -177,14 +200,14 @@ def test_among_peers_of_every_shape_the_honest_one_is_served(tmp_path):
         node = held.enter_context(running(museum, client=Client(allow_private=True, waits=waits), first=2.0))
         introduce(archive, node.url)
         promise(museum, honest.origin)
-        for number in range(3):
+        for number in range(2):
             receipt = deposit(archive, tmp_path, number)
             own = deposit(museum, tmp_path, number)
             until((museum / "replicas" / honest.origin / receipt.package_cid).is_dir)
             with Ledger.open(museum) as ledger:
                 until(lambda own=own: ledger.federation.standing().size > own.log_index)
             assert ready(node.url)
-        for number in range(len(SHAPES)):
+        for number in range(len(SOME)):
             assert not (museum / "mirrors" / f"bad{number}.example/ledger/1" / "checkpoint").exists()
 
 
@@ -282,11 +305,13 @@ def test_a_witness_is_asked_once_for_each_checkpoint(tmp_path):
     with running(archive) as good, running(museum) as node:
         introduce(museum, good.url)
         introduce(archive, node.url)
+        with Ledger.open(museum) as ledger:
+            assert ledger.federation.collect().is_met
         for _ in range(2):  # a process that knows nothing yet goes by the note in the home
             with Ledger.open(museum) as ledger:
                 client = ledger.federation.client = Counting()
                 for _ in range(3):
                     pledge(ledger.books, "archive.example/ledger/1", datetime.now(UTC) + timedelta(days=9))
                     client.said.clear()
-                    assert ledger.federation.collect().is_met
+                    assert ledger.federation.witnesses.collect().is_met
                     assert client.said == [200]
