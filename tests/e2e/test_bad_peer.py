@@ -126,8 +126,16 @@ def ready(one):
 
 
 def test_a_peer_that_answers_from_a_script_of_lies_stops_nothing(tmp_path):
-    """Real nodes with the deadlines that they really have: some of these hold a thread for a minute."""
-    shapes = [name for name, shape in SHAPES.items() if shape.scheme == "http"]
+    """Real nodes with the deadlines that they really have; of the shapes that hang one is enough here.
+
+    All of them, at every place and with short deadlines, are in `tests/unit/hostile`.
+    """
+    shapes = [
+        name
+        for name, shape in SHAPES.items()
+        if shape.is_content
+        or name.startswith(("closed", "reset", "half", "two", "a chunk cut", "trailers drip"))
+    ]
     said: list[str] = []
     with (
         federation(tmp_path, "museum", "archive", "library") as (museum, archive, library),
@@ -145,7 +153,7 @@ def test_a_peer_that_answers_from_a_script_of_lies_stops_nothing(tmp_path):
             until(lambda honest=honest: archive.mirrored(museum) > honest["log_index"])
             assert ready(museum)
             assert ready(archive)
-        until(lambda: len(set(said)) >= len(shapes) // 2, 240)
+        until(lambda: len(set(said)) >= 12, 240)
         assert peak_mib(archive) < MEMORY_MIB
         liar.lie = None
         honest = deposit(library, tmp_path, 9)
