@@ -47,6 +47,18 @@ def x_of(y: int) -> int:
     return x if x % 2 == 0 else P - x
 
 
+def is_point(y: int) -> bool:
+    """Whether some x belongs to y, by taking the root."""
+    try:
+        x_of(y)
+    except AssertionError:
+        return False
+    return True
+
+
+NO_POINTS = [y for y in range(2, 202) if not is_point(y)][:3]
+"""Numbers that are no y of the curve."""
+
 BASE: Point = (x_of(4 * pow(5, -1, P) % P), 4 * pow(5, -1, P) % P)
 
 
@@ -153,6 +165,14 @@ def ed25519_cases() -> list[dict[str, object]]:
         forged = encode(times(7, BASE)) + (7).to_bytes(32, "little")
         case(f"ed25519-key-{name}", "nobody owns this key", key, forged, "public-key-invalid")
     case("ed25519-key-p", "y = p", P.to_bytes(32, "little"), good, "public-key-invalid")
+    for y in NO_POINTS:
+        case(
+            f"ed25519-key-no-point-{y}",
+            "no point has this y",
+            y.to_bytes(32, "little"),
+            good,
+            "public-key-invalid",
+        )
     case("ed25519-key-ones", "the largest number", b"\xff" * 32, good, "public-key-invalid")
     return made
 
@@ -200,6 +220,15 @@ def name_cases() -> list[dict[str, object]]:
             "z" + base58(b"\xed\x01" + encode(IDENTITY)),
             "public-key-invalid",
         ),
+    ]
+    wrong += [
+        (
+            f"multikey-no-point-{y}",
+            "no point of the curve has this y",
+            "z" + base58(b"\xed\x01" + y.to_bytes(32, "little")),
+            "public-key-invalid",
+        )
+        for y in NO_POINTS
     ]
     for name, why, text, code in wrong:
         case(name, why, "parse-multikey", text, {"error": code})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import threading
 import time
 import weakref
@@ -23,6 +22,7 @@ import urllib3
 
 from heritage_ledger.content.exchange import AnswerTooLarge, Body, Exchange, Waits, pools
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
+from heritage_ledger.federation.addresses import check_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -238,21 +238,6 @@ def check_url(url: str) -> None:
             "this URL of a peer cannot be used",
             expected="https://HOST[:PORT][/PATH], without a name or password",
             found=ascii(url)[:120],
-        )
-
-
-def check_address(address: str, *, allow_private: bool) -> None:
-    """Raise `UsageError` (`peer-address`) unless `address` may be dialled."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None) or found
-    usable = mapped.is_global or (allow_private and (mapped.is_loopback or mapped.is_private))
-    if not usable or mapped.is_multicast or mapped.is_unspecified or mapped.is_link_local:
-        raise UsageError(
-            "peer-address",
-            "this address is not one of another institution",
-            expected="a public address",
-            found=address,
-            advice="a peer in one's own network needs allow_private = true under [node] in heritage.toml",
         )
 
 

@@ -36,6 +36,7 @@ PARSED_KEYS: Final = 256
 """Public keys kept parsed: a log and its witnesses use tens; strangers' keys cannot fill the memory."""
 
 _P: Final = 2**255 - 19
+_D: Final = -121665 * pow(121666, -1, _P) % _P
 _Y_MASK: Final = 2**255 - 1
 _ORDER_8_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL_ORDER_Y: Final = frozenset({0, 1, _P - 1, _ORDER_8_Y, _P - _ORDER_8_Y})
@@ -98,7 +99,8 @@ def check_ed25519_public(public: bytes) -> None:
     """Refuse 32 bytes that cannot be an institution's Ed25519 key.
 
     Raises:
-        EvidenceInvalid: `public-key-invalid`, wrong size, small order or a non-canonical encoding.
+        EvidenceInvalid: `public-key-invalid`, wrong size, small order, a non-canonical encoding, or no point
+            of the curve.
     """
     _parse_ed25519(public)
 
@@ -175,7 +177,7 @@ def _parse_ed25519(public: bytes) -> Ed25519PublicKey:
             expected=f"{ED25519_PUBLIC_SIZE} bytes",
             found=f"{len(public)} bytes",
         )
-    if (fault := _point_fault(public)) is not None:
+    if (fault := _point_fault(public) or _curve_fault(public)) is not None:
         raise EvidenceInvalid(
             "public-key-invalid",
             f"the Ed25519 public key {fault}",
@@ -208,6 +210,16 @@ def _point_fault(encoded: bytes) -> str | None:
     if y in _SMALL_ORDER_Y:
         return "has small order"
     return None
+
+
+def _curve_fault(encoded: bytes) -> str | None:
+    """Say whether no x belongs to this y: x² = (y² - 1) / (d y² + 1) must be a square (RFC 8032 §5.1.3).
+
+    Asked once for a public key; an R that is no point fails the equation by itself.
+    """
+    square = pow(int.from_bytes(encoded, "little") & _Y_MASK, 2, _P)
+    product = (square - 1) * (_D * square + 1) % _P  # a square if and only if the quotient is one
+    return None if pow(product, (_P - 1) // 2, _P) == 1 else "is no point of the curve"
 
 
 def _check_seed(seed: bytes) -> None:

@@ -90,3 +90,25 @@ def test_our_rule_is_needed():
 def test_a_key_of_an_honest_owner_is_accepted():
     for number in range(64):
         check_ed25519_public(Ed25519Signer.from_seed(bytes([number]) * 32).public)
+
+
+def _has_point(y: int) -> bool:
+    """By taking the root, as RFC 8032 §5.1.3 does, and not by asking whether there is one."""
+    p = 2**255 - 19
+    d = -121665 * pow(121666, -1, p) % p
+    square = (y * y - 1) * pow(d * y * y + 1, -1, p) % p
+    root = pow(square, (p + 3) // 8, p)
+    return any(pow(root * turn, 2, p) == square for turn in (1, pow(2, (p - 1) // 4, p)))
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+def test_a_key_is_a_point_of_the_curve(sign):
+    refused = []
+    for y in range(2, 202):
+        try:
+            check_ed25519_public((y | sign << 255).to_bytes(32, "little"))
+        except EvidenceInvalid as error:
+            assert error.code == "public-key-invalid"  # noqa: PT017 - refused or not is compared below
+            refused.append(y)
+    assert refused == [y for y in range(2, 202) if not _has_point(y)]
+    assert len(refused) == 101
