@@ -213,6 +213,18 @@ def bodies() -> dict[str, dict[str, Any]]:
     }
 
 
+COUNTS = ("size", "fileCount", "byteCount", "packageCount", "failureCount", "maxBytes")
+
+
+def with_counts(value: Any, count: str) -> Any:
+    """The same with every count in it replaced."""
+    if isinstance(value, list):
+        return [with_counts(one, count) for one in value]
+    if isinstance(value, dict):
+        return {key: count if key in COUNTS else with_counts(one, count) for key, one in value.items()}
+    return value
+
+
 def refused_bodies() -> list[tuple[str, str, Callable[[dict[str, Any]], Any], str]]:
     """Changes to the ingestion body that are signed anew: only the form is wrong."""
     return [
@@ -279,6 +291,30 @@ def refused_bodies() -> list[tuple[str, str, Callable[[dict[str, Any]], Any], st
             "a second spelling",
             lambda b: b["generated"]["payload"].update(size="05"),
             "event-schema",
+        ),
+        (
+            "count-20-digits",
+            "far beyond 63 bits",
+            lambda b: b["generated"]["payload"].update(size="1" + "0" * 19),
+            "event-schema",
+        ),
+        (
+            "version-10-digits",
+            "no asset has so many versions",
+            lambda b: b["generated"].update(version="1000000000"),
+            "event-schema",
+        ),
+        (
+            "time-second-60",
+            "no clock of ours shows it",
+            lambda b: b.update(endedAt="9999-12-31T23:59:60Z"),
+            "timestamp-invalid",
+        ),
+        (
+            "time-year-0",
+            "before the calendar",
+            lambda b: b.update(startedAt="0000-01-01T00:00:00Z"),
+            "timestamp-invalid",
         ),
         (
             "cid-version-0",
@@ -475,6 +511,17 @@ def cases() -> list[dict[str, Any]]:
     def refused(name: str, why: str, data: bytes, code: str) -> None:
         given = {"op": "open", "text": data.decode()}
         made.append({"id": name, "why": why, "given": given, "expect": {"error": code}})
+
+    for name, body in bodies().items():
+        largest = with_counts(body, str(2**63 - 1))
+        if largest == body:
+            continue
+        expect = {"data": rfc8785.dumps(sign(largest)).decode()}
+        given = {"op": "sign", "seed": SEED.hex(), "created": CREATED, "body": largest}
+        made.append({"id": f"{name}-counts-63-bits", "why": "2^63-1", "given": given, "expect": expect})
+        for number, title in ((2**63, "2^63"), (10**19 - 1, "19 nines, which version 0.1 took")):
+            data = rfc8785.dumps(sign(with_counts(body, str(number))))
+            refused(f"{name}-counts-{number}", title, data, "event-schema")
 
     for name, why, change, code in refused_bodies():
         body = copy.deepcopy(bodies()["ingestion"])

@@ -7,10 +7,11 @@ bytes to an `Event`; what it does not judge is whether the key was the instituti
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from heritage_ledger.errors import EvidenceInvalid, UsageError
+from heritage_ledger.errors import EvidenceInvalid, Finding, Severity, UsageError
 from heritage_ledger.events.agents import Agent, parse_agent
 from heritage_ledger.events.canonical import check_profile, format_canonical, parse_exact
 from heritage_ledger.events.context import check_context_digest
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from heritage_ledger.identity.keys import Ed25519Signer
 
 
+MAX_COUNT: Final = 2**63 - 1
+"""The largest number in an event; the schema says the same."""
+_COUNTS: Final = frozenset({"size", "fileCount", "byteCount", "packageCount", "failureCount", "maxBytes"})
+_NINETEEN: Final = re.compile("[1-9][0-9]{18}")
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """An event whose form and signature hold.
@@ -42,6 +49,8 @@ class Event:
     data: bytes
     document: Mapping[str, Any] = field(repr=False, compare=False)
     verification_key: bytes
+    oversized: tuple[str, ...] = ()
+    """Places of counts beyond 63 bits: only in what `open_logged` returns."""
 
     @property
     def id(self) -> str:
@@ -199,17 +208,65 @@ def open_event(data: bytes) -> Event:
             `heritage_ledger.events.proof.open_document`.
     """
     document = parse_exact(data)
+    _check_form(document, document)
+    return _opened(data, document, ())
+
+
+def open_logged(data: bytes) -> Event:
+    """The same for an entry of a log: a count beyond 63 bits is named in `oversized` and not refused.
+
+    Version 0.1 signed and took counts of 19 digits; what stands in a log stays readable for ever. Nobody may
+    reserve, fetch or index by such a number.
+
+    Raises:
+        EvidenceInvalid: as `open_event`.
+    """
+    document = parse_exact(data)
+    fitting, oversized = _fitting(document)
+    _check_form(fitting if oversized else document, document)
+    return _opened(data, document, oversized)
+
+
+def oversized_finding(index: int, event: Event) -> Finding:
+    """The warning about an entry of a log with a count beyond 63 bits."""
+    return Finding(
+        "event-number",
+        "an event has a count that nothing can hold; it is kept and shown, and nothing is done by it",
+        f"entry {index}{', '.join(event.oversized)}",
+        expected=f"at most {MAX_COUNT}",
+        advice="ask the institution what it meant; the entry itself is in the log for ever",
+        rule="specs/event.md",
+        severity=Severity.WARNING,
+    )
+
+
+def _check_form(checked: dict[str, Any], document: dict[str, Any]) -> None:
     try:
-        check_schema(document)
+        check_schema(checked)
     except EvidenceInvalid:
         # Say the better-known reason where there is one.
         check_profile(document)
         if "proof" in document:
             check_proof_shape(document["proof"], document)
         raise
+
+
+def _opened(data: bytes, document: dict[str, Any], oversized: tuple[str, ...]) -> Event:
     opened = open_profiled(document)
     _check_content(document)
-    return Event(data, document, opened.verification_key)
+    return Event(data, document, opened.verification_key, oversized)
+
+
+def _fitting(value: Any, path: str = "", name: str = "") -> tuple[Any, tuple[str, ...]]:
+    """Return `value` with every count beyond 63 bits made the largest that fits, and where those stood."""
+    if isinstance(value, str):
+        is_large = name in _COUNTS and _NINETEEN.fullmatch(value) and int(value) > MAX_COUNT
+        return (str(MAX_COUNT), (path,)) if is_large else (value, ())
+    if isinstance(value, dict):
+        found = {key: _fitting(child, f"{path}/{key}", key) for key, child in value.items()}
+        places = tuple(place for _, some in found.values() for place in some)
+        return {key: child for key, (child, _) in found.items()}, places
+    return value, ()  # no list of an event holds a count
 
 
 def check_origin(event: Event, origin: str) -> None:

@@ -177,13 +177,13 @@ def _absorb(place: MirrorHome, peer: Peer) -> list[Finding]:
         return []
     try:
         with Index.open(place.index, origin=peer.origin) as index:
-            absorb(
+            return absorb(
                 index,
                 evidence.log,
                 place,
                 evidence.checkpoint.size,
                 read=lambda number, entry: open_recorded(evidence, number, entry),
+                is_own=False,
             )
     except HeritageError as error:
         return [error.finding]
-    return []

@@ -19,7 +19,7 @@ from heritage_ledger.deposit.release import seal
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError, Severity
 from heritage_ledger.events.bodies import pledge_body, replication_body
-from heritage_ledger.events.event import open_event
+from heritage_ledger.events.event import open_logged
 from heritage_ledger.events.timestamps import parse_timestamp
 from heritage_ledger.events.vocabulary import PLEDGE, RECOVERY, REPLICATION
 from heritage_ledger.federation.assembly import Writer, bad_pieces, fetch, tree_files
@@ -208,7 +208,7 @@ def _documents(
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for row in index.events(types=types, after=after):
         if row.log_index < size:
-            yield row.log_index, open_event(log.read_entry(row.log_index, size)).document
+            yield row.log_index, open_logged(log.read_entry(row.log_index, size)).document
 
 
 @dataclass(frozen=True, slots=True)

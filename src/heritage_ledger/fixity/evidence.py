@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from heritage_ledger.errors import Finding, HeritageError, Severity
 from heritage_ledger.events.chronology import Bounds, check_time, earliest
-from heritage_ledger.events.event import Event, check_origin, open_event
+from heritage_ledger.events.event import Event, check_origin, open_event, open_logged, oversized_finding
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.fixity.verdict import Stage, judge, not_checked
 from heritage_ledger.identity.history import KeyHistory
@@ -146,7 +146,7 @@ def open_recorded(evidence: LogEvidence, index: int, entry: bytes) -> Event:
     Raises:
         EvidenceInvalid: a signature, form, key or origin is wrong.
     """
-    event = open_event(entry)
+    event = open_logged(entry)
     check_origin(event, evidence.origin)
     if evidence.history is not None:
         evidence.history.check_event_key(index, event.verification_key)
@@ -172,7 +172,8 @@ def read_event(evidence: LogEvidence, index: int) -> tuple[Event | None, Stage]:
     detail = f"signed {event.created} by entry {index}'s key in force"
     if (first := earliest(bounds.cosigned)) is not None:
         detail += f", in the log no later than {format_timestamp(first[1])}"
-    return event, judge("event", check_time(event.created, bounds), detail=detail)
+    odd = [oversized_finding(index, event)] if event.oversized else []
+    return event, judge("event", [*odd, *check_time(event.created, bounds)], detail=detail)
 
 
 def _recorded_at(evidence: LogEvidence, index: int) -> Event:

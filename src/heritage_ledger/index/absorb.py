@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from heritage_ledger.bags.stored import add_stored
 from heritage_ledger.content.cid import format_cid, parse_cid
 from heritage_ledger.content.package import PackageGraph, read_package, walk_package
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding
-from heritage_ledger.events.event import open_event
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, OperationFailed, Severity
+from heritage_ledger.events.event import open_logged, oversized_finding
 from heritage_ledger.events.vocabulary import ADOPTION
 from heritage_ledger.home.durable import writing
 from heritage_ledger.home.release import is_released, read_released
@@ -20,7 +20,7 @@ from heritage_ledger.identity.didkey import format_did_key
 from heritage_ledger.index.rows import EventRow, PackageRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from heritage_ledger.content.directory import Get
@@ -76,9 +76,12 @@ def package_row(index: int, event: Event, tag_files: int, home: Home) -> Package
 
 
 def add_event(writer: IndexWriter, index: int, event: Event, tag_files: int, home: Home) -> None:
-    """Add the rows of one event, and of its package when it took one in; its files come later."""
+    """Add the rows of one event, and of its package when it took one in; its files come later.
+
+    A package whose counts nothing can hold has no row: nobody fetches or counts by it.
+    """
     writer.add_event(event_row(index, event))
-    if event.package_cid is not None:
+    if event.package_cid is not None and not event.oversized:
         writer.add_package(package_row(index, event, tag_files, home), title=event.title)
     writer.set_absorbed(index + 1)
 
@@ -89,25 +92,73 @@ def absorb(
     home: Home,
     size: int,
     *,
-    read: Callable[[int, bytes], Event] = lambda _, entry: open_event(entry),
-) -> None:
-    """Add the rows of every entry below `size` that the index has not absorbed.
+    read: Callable[[int, bytes], Event] = lambda _, entry: open_logged(entry),
+    is_own: bool = True,
+) -> list[Finding]:
+    """Add the rows of every entry below `size` that the index has not absorbed; return what is odd in them.
 
     The caller holds the append lock, or is the only one at work. `read` opens the entry at an index, and
-    raises where it is not to be believed.
+    raises where it is not to be believed. What another institution says twice (`is_own` false) gets one row:
+    an event's id, and a version of an asset, belong to the entry that came first.
 
     Raises:
         EvidenceInvalid: an entry is not an event.
         OperationFailed: the index holds something else than the log (`index-conflict`).
     """
+    findings: list[Finding] = []
     start = index.absorbed()
     while start < size:
         end = min(start + ENTRIES_AT_ONCE, size)
-        with index.begin() as writer:
+
+        def events(start: int = start, end: int = end) -> Iterator[tuple[int, Event]]:
             for number, entry in enumerate(log.read_entries(start, end, size), start):
-                event = read(number, entry)
-                add_event(writer, number, event, count_tag_files(home, event), home)
+                yield number, read(number, entry)
+
+        odd: list[Finding] = []
+        try:
+            with index.begin() as writer:
+                for number, event in events():
+                    add_event(writer, number, event, count_tag_files(home, event), home)
+                    if event.oversized:
+                        odd.append(oversized_finding(number, event))
+        except OperationFailed as error:
+            if is_own or error.code != "index-conflict":
+                raise
+            with index.begin() as writer:
+                odd = list(_add_first_ones(writer, events(), home))
+        findings += odd
         start = end
+    return findings
+
+
+def _add_first_ones(
+    writer: IndexWriter, events: Iterable[tuple[int, Event]], home: Home
+) -> Iterator[Finding]:
+    """Add events of which some repeat what was said before; yield what is odd about each."""
+    for number, event in events:
+        row = event_row(number, event)
+        if writer.has_event(row.event_id):
+            writer.pass_over(number)
+            yield _repeated(number, row.event_id)
+        elif row.version is not None and writer.has_version(row.asset, row.version):
+            writer.add_event(row)
+            writer.set_absorbed(number + 1)
+            yield _repeated(number, f"{row.asset} version {row.version}")
+        else:
+            add_event(writer, number, event, count_tag_files(home, event), home)
+            if event.oversized:
+                yield oversized_finding(number, event)
+
+
+def _repeated(index: int, found: str) -> Finding:
+    return Finding(
+        "event-repeated",
+        "an entry says again what an earlier one of this log says; the earlier one counts",
+        f"entry {index}",
+        found=found,
+        advice="ask the institution; its log holds both for ever",
+        severity=Severity.WARNING,
+    )
 
 
 def count_tag_files(home: Home, event: Event) -> int:
@@ -201,7 +252,7 @@ def rebuild(
     with index.begin() as writer:
         writer.clear()
     progress.begin("read the log")
-    absorb(index, log, home, size)
+    odd = absorb(index, log, home, size)
     packages = list(index.packages())
     progress.begin(
         "read the bags",
@@ -209,4 +260,4 @@ def rebuild(
         size=sum(row.bytes for row in packages),
     )
     findings = [add_content_from_bag(index, home, row, progress, get=get) for row in packages]
-    return [finding for finding in findings if finding is not None]
+    return odd + [finding for finding in findings if finding is not None]

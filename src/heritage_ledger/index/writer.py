@@ -51,6 +51,10 @@ _UPDATE_ASSET: Final = (
     .where(ASSETS.c.asset == bindparam("at"))
     .values(title=bindparam("title"), latest_version=bindparam("latest_version"))
 )
+_EVENT_ID: Final = select(EVENTS.c.log_index).where(EVENTS.c.event_id == bindparam("at"))
+_VERSION: Final = select(PACKAGES.c.log_index).where(
+    PACKAGES.c.asset == bindparam("at"), PACKAGES.c.version == bindparam("version")
+)
 _KNOWN_NODES: Final = select(NODES.c.digest).where(
     NODES.c.package == bindparam("package"), NODES.c.digest.in_(bindparam("digests", expanding=True))
 )
@@ -119,6 +123,25 @@ class IndexWriter:
         self._next += 1
         if len(self._events) == BATCH_ROWS:
             self._insert_events()
+
+    def pass_over(self, index: int) -> None:
+        """Leave out the entry `index`, the next one: its id is that of an earlier event.
+
+        Raises:
+            OperationFailed: it is not the next one (`index-conflict`).
+        """
+        self._next += 1
+        self.set_absorbed(index + 1)
+
+    def has_event(self, event_id: str) -> bool:
+        """Say whether an event of this id is there."""
+        self._insert_events()
+        return self._connection.execute(_EVENT_ID, {"at": event_id}).one_or_none() is not None
+
+    def has_version(self, asset: str | None, version: int) -> bool:
+        """Say whether a package is there as this version of the asset."""
+        known = self._connection.execute(_VERSION, {"at": asset, "version": version})
+        return known.one_or_none() is not None
 
     def add_package(self, row: PackageRow, *, title: str | None = None) -> None:
         """Add one package, and its asset: with `title`, or the title that the asset had."""

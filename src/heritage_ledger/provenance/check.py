@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError, Severity, UsageError
 from heritage_ledger.events.chronology import Bounds, check_cosigned, check_time, earliest, show_cosigned
 from heritage_ledger.events.context import check_context_bytes
-from heritage_ledger.events.event import Event, check_origin, open_event
+from heritage_ledger.events.event import Event, check_origin, open_event, open_logged
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.fixity.bag import Claim, check_bag
 from heritage_ledger.fixity.evidence import history_of
@@ -211,7 +211,7 @@ class _Check:
                 found=f"entry {first.index}",
             )
         check_context_bytes(self._proof.context)
-        event, genesis = open_event(subject.entry), open_event(first.entry)
+        event, genesis = open_logged(subject.entry), open_event(first.entry)
         history = history_of(genesis, event.origin)
         known = history.key_at(subject.index).log_keys
         unknown = [vkey for vkey in self._vkeys if vkey not in known]
@@ -236,7 +236,7 @@ class _Check:
         if before is None or before.index != self._proof.subject.index - 1:
             return None
         with contextlib.suppress(HeritageError):
-            event = open_event(before.entry)
+            event = open_logged(before.entry)
             check_origin(event, self._origin)
             history.check_event_key(before.index, event.verification_key)
             return event.created
