@@ -142,7 +142,9 @@ def _announce(service: Service, origin: str) -> Done:
 
 
 async def _listed(service: Service, fences: Fences) -> list[Peer]:
-    """The peers; none where their files cannot be read, which is told once."""
+    """The peers; files among theirs that are none are told of once, and passed over."""
+    strays = await _tried(fences, "peer files", fences.run(service.federation.strays))
+    fences.report.findings("peer files", "this home", tuple(strays or ()))
     return await _tried(fences, "peers", fences.run(_peers, service)) or []
 
 

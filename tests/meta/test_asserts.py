@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 
 import codes
 import pytest
@@ -35,3 +38,28 @@ def test_no_input_is_checked_by_assert(path):
     if path.name == FOREIGN:
         caught = []
     assert (caught, stated) == ([], [])
+
+
+PARSERS = [
+    "vectors/test_event.py",
+    "vectors/test_keys.py",
+    "vectors/test_federation.py",
+    "vectors/test_log.py",
+    "unit/federation/test_peers.py",
+]
+
+
+def test_what_is_refused_is_refused_without_asserts_too():
+    """The wrong vectors and the bad peer files under `python -O`: `pytest.raises` needs no assert."""
+    words = ["-O", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore"]
+    done = subprocess.run(
+        [sys.executable, *words, *(f"tests/{name}" for name in PARSERS), "-k", "test_case or bad_file"],
+        cwd=codes.PROJECT,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "passed" in done.stdout

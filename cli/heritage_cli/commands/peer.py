@@ -112,8 +112,9 @@ def status(
 
 
 def _show(session: Session, which: str | None, *, problems: int = 0) -> Ending:
-    forked = count = 0
+    forked = count = strays = 0
     with session.ledger() as ledger:
+        strays = _name_strays(session, ledger)
         wanted = None if which is None else ledger.federation.peers.get(which)
         for found in ledger.federation.status():
             if wanted is not None and found.peer != wanted:
@@ -130,7 +131,7 @@ def _show(session: Session, which: str | None, *, problems: int = 0) -> Ending:
             lines = [f"{found.peer.origin}  {found.peer.institution}"]
             session.output.result("peer", found, [*lines, *(f"  {line}" for line in text.facts(rows))])
     session.output.talk(quantities.count(count, "peer"))
-    code = ExitCode.PROBLEMS if forked or problems else ExitCode.OK
+    code = ExitCode.PROBLEMS if forked or problems or strays else ExitCode.OK
     return Ending(code, {"peers": count, "forked": forked})
 
 
@@ -142,14 +143,24 @@ def _clock(found: "PeerStatus") -> list[tuple[str, str]]:
     return [("CLOCK", f"{quantities.duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} ours")]
 
 
+def _name_strays(session: Session, ledger: "Ledger") -> int:
+    """Name files in `peers/` and `forks/` that are none; everything else goes on without them."""
+    found = ledger.federation.strays()
+    for finding in found:
+        session.output.result("finding", finding, text.finding_lines(finding, session.output))
+    return len(found)
+
+
 @command(peer, "remove", "heritage peer remove archive.example/ledger/1")
 def remove(context: typer.Context, which: Which) -> Ending:
     """Trust an institution no more; its mirror stays, as evidence of what it said."""
     session = session_of(context)
     with session.ledger() as ledger:
         found = ledger.federation.peers.remove(which)
-    session.output.result("peer", found, [f"{found.origin} is no peer any more"])
-    return Ending(fields={"origin": found.origin})
+    origin = which if found is None else found.origin
+    if found is not None:
+        session.output.result("peer", found, [f"{origin} is no peer any more"])
+    return Ending(fields={"origin": origin})
 
 
 def _replicate(session: Session, ledger: "Ledger", progress: "Progress") -> int:
@@ -175,6 +186,7 @@ def sync(context: typer.Context) -> Ending:
     output = session.output
     problems = 0
     with session.ledger() as ledger, session.progress() as progress:
+        problems += _name_strays(session, ledger)
         asked = ledger.federation.collect()
         session.clear()
         if asked is not None:

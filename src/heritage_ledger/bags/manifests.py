@@ -143,7 +143,8 @@ def _key(path: str) -> bytes:
 def parse_manifest(lines: Iterable[str], name: str, version: Version) -> Manifest:
     """Return the manifest `name` from its lines (without or with their ends).
 
-    Nothing is raised: a line that is wrong becomes a finding, and the others still count.
+    Nothing is raised for a line that is wrong: it becomes a finding, and the others still count. A `name`
+    that is no manifest's is a `ValueError`.
     """
     kind = parse_manifest_name(name)
     if kind is None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import orjson
 
@@ -79,9 +79,9 @@ def parse_exact(data: bytes) -> dict[str, Any]:
         exact = type(value) is dict and orjson.dumps(value, option=_OPTIONS) == data
     except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
         _explain(data, error)
-    if not exact:
+    if not exact or not isinstance(value, dict):
         _explain(data, None)
-    return cast("dict[str, Any]", value)  # what is no object was explained above
+    return value
 
 
 def check_profile(value: object) -> None:

@@ -24,7 +24,7 @@ from heritage_ledger.federation.client import Client, answer_error
 from heritage_ledger.federation.clocks import note_clock
 from heritage_ledger.federation.cosigning import Cosigning
 from heritage_ledger.federation.floor import take_floor
-from heritage_ledger.federation.forks import keep_fork, stored_forks
+from heritage_ledger.federation.forks import is_frozen, keep_fork, stored_forks, stray_forks
 from heritage_ledger.federation.guard import Guard
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.mirroring import (
@@ -78,9 +78,6 @@ if TYPE_CHECKING:
     from heritage_ledger.log.witness import CosignatureSigner
     from heritage_ledger.progress import Progress
 
-MAX_FORKS = 64
-"""Fork proofs that are taken from one peer in one round."""
-
 
 class Federation:
     """The peers of one home. A context, or to be closed; any thread may use it."""
@@ -102,6 +99,7 @@ class Federation:
         self._signing = threading.RLock()
         self._duties = Duties()
         self._cosigned: dict[str, int] = {}
+        self._named: set[tuple[str | None, str]] = set()
         self.client = Client(allow_private=settings.node.allow_private)
         self._held = contextlib.ExitStack()
         self._held.callback(self.client.close)
@@ -206,7 +204,14 @@ class Federation:
 
     def is_frozen(self, origin: str) -> bool:
         """Say whether a fork of the log is known."""
-        return next(stored_forks(self.home, origin), None) is not None
+        return is_frozen(self.home, origin)
+
+    def strays(self) -> list[Finding]:
+        """Name the files in `peers/` and `forks/` that are none, each once in the life of this object."""
+        found = [*self.peers.strays(), *stray_forks(self.home)]
+        new = [one for one in found if (one.path, one.code) not in self._named]
+        self._named.update((one.path, one.code) for one in new)
+        return new
 
     def standing(self) -> Standing:
         """How far the own log is witnessed, by the files of the home."""
@@ -287,16 +292,20 @@ class Federation:
         return synced if clock is None else replace(synced, findings=(*synced.findings, clock))
 
     def _take_forks(self, peer: Peer) -> None:
-        """Fetch the fork proofs that a peer keeps; each is checked by the keys that are held here."""
+        """Fetch the fork proofs that a peer keeps of logs known here, one for each that is not frozen yet.
+
+        Each is checked by the keys that are held here; the peer's list is only a hint what to ask for.
+        """
         url = f"{peer.url}/api/v1/forks"
         data = self.client.get(url)
         try:
-            names = [item["file"] for item in ([] if data is None else json.loads(data)["forks"])]
+            listed = [] if data is None else json.loads(data)["forks"]
+            hints = {item["origin"]: item["file"] for item in listed}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise answer_error(url, "a list of forks", repr(data)[:80]) from error
-        have = {fork.path.name for fork in stored_forks(self.home)}
-        for name in names[:MAX_FORKS]:
-            if isinstance(name, str) and name.isascii() and "/" not in name and name not in have:
+        for origin in (self.settings.origin, *(one.origin for one in self.peers)):
+            name = hints.get(origin)
+            if isinstance(name, str) and name.isascii() and "/" not in name and not self.is_frozen(origin):
                 self.take_fork(self.client.get(f"{url}/{name}", limit=MAX_FORK_SIZE) or b"")
 
     @property

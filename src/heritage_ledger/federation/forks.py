@@ -1,14 +1,24 @@
-"""Fork proofs of a home: kept for ever, spread, and the end of all trust in the log that they show."""
+"""Fork proofs of a home: kept for ever, spread, and the end of all trust in the log that they show.
+
+One proof a log is enough, so one is kept: without the signatures of strangers, which anyone may add to a
+checkpoint by the megabyte. Which logs are frozen is read from the names of the files; each file is parsed
+once, and again only when it changed.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.errors import EvidenceInvalid
+from heritage_ledger.errors import EvidenceInvalid, Finding
 from heritage_ledger.home.durable import write_file, writing
 from heritage_ledger.home.layout import asset_folder
-from heritage_ledger.log.fork import Fork, ForkProof, check_fork, format_fork, parse_fork
+from heritage_ledger.log.checkpoint import open_checkpoint
+from heritage_ledger.log.fork import MAX_FORK_SIZE, Fork, ForkProof, check_fork, format_fork, parse_fork
+from heritage_ledger.log.note import format_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,6 +28,8 @@ if TYPE_CHECKING:
     from heritage_ledger.log.note import NoteVerifier
 
 SUFFIX: Final = ".fork.json"
+_SIZE: Final = "(?:0|[1-9][0-9]{0,18})"
+_NAME: Final = re.compile(rf"(?P<log>.+)-(?P<first>{_SIZE})-(?P<second>{_SIZE}){re.escape(SUFFIX)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +52,100 @@ class StoredFork:
 
 
 def keep_fork(home: Home, proof: ForkProof, verifiers: Sequence[NoteVerifier], origin: str) -> StoredFork:
-    """Check a proof and keep it; a second one about the same sizes changes nothing.
+    """Check a proof and keep it, unless one about this log is kept already: that one is returned then.
 
     Raises:
         EvidenceInvalid: it does not show a fork (codes of `check_fork`).
         DiskProblem: it cannot be written.
     """
     fork = check_fork(proof, verifiers, origin)
+    kept = next(stored_forks(home, origin), None)
+    if kept is not None:
+        return kept
     path = home.forks / _name(fork)
     with writing(path):
         home.forks.mkdir(exist_ok=True)
-        if not path.exists():
-            write_file(path, format_fork(proof), mode=0o644)
+    # a file of this name that is no proof, or it would be kept: it gives way
+    write_file(path, format_fork(_signed_by_log(proof, verifiers, origin)), mode=0o644, replace=True)
     return StoredFork(origin, fork.first.size, fork.second.size, path)
 
 
+def _signed_by_log(proof: ForkProof, verifiers: Sequence[NoteVerifier], origin: str) -> ForkProof:
+    """The same proof with the signatures of the log alone: they are what it rests on."""
+
+    def stripped(data: bytes) -> bytes:
+        _, note = open_checkpoint(data, verifiers, origin)
+        return format_note(note.text, note.verified)
+
+    return ForkProof(stripped(proof.first), stripped(proof.second), proof.prefix_root, proof.hashes)
+
+
 def stored_forks(home: Home, origin: str | None = None) -> Iterator[StoredFork]:
-    """Yield the proofs that are kept, all or those of one log; a file that is none is passed over."""
-    prefix = "" if origin is None else asset_folder(origin)
-    for path in sorted(home.forks.glob(f"{prefix}*{SUFFIX}")) if home.forks.is_dir() else ():
-        try:
-            proof = parse_fork(path.read_bytes())
-        except (OSError, EvidenceInvalid):
+    """Yield the proofs that count, of all logs or one; a file that is none is passed over.
+
+    One for each log, and those beside it (older homes kept many) whose second history can be read here.
+    """
+    found: set[str] = set()
+    wanted = None if origin is None else asset_folder(origin)
+    for path in _files(home):
+        match = _NAME.fullmatch(path.name)
+        if match is None or wanted not in {None, match["log"]}:
             continue
-        found = proof.origin
-        if origin is None or found == origin:
-            sizes = path.name.removesuffix(SUFFIX).rsplit("-", 2)[1:]
-            branch = home.branch_of(found, path.name.removesuffix(SUFFIX))
-            yield StoredFork(found, int(sizes[0]), int(sizes[1]), path, branch.index.exists())
+        log = match["log"]
+        known = _origin_of(path)
+        if known is None or asset_folder(known) != log or origin not in {None, known}:
+            continue
+        is_readable = home.branch_of(known, path.name.removesuffix(SUFFIX)).index.exists()
+        if log not in found or is_readable:
+            found.add(log)
+            yield StoredFork(known, int(match["first"]), int(match["second"]), path, is_readable)
 
 
 def is_frozen(home: Home, origin: str) -> bool:
     """Say whether a fork of the log is known; then nothing of it is taken or cosigned any more."""
     return next(stored_forks(home, origin), None) is not None
+
+
+def stray_forks(home: Home) -> Iterator[Finding]:
+    """Name what lies among the proofs and is none; nothing is done to it."""
+    for path in _files(home):
+        match = _NAME.fullmatch(path.name)
+        known = None if match is None else _origin_of(path)
+        if match is None or known is None or asset_folder(known) != match["log"]:
+            yield Finding(
+                "fork-file",
+                "a file among the fork proofs is none, and is passed over",
+                path=str(path),
+                expected=f"a fork proof, named LOG-SIZE-SIZE{SUFFIX}",
+                advice="look at it, and move it elsewhere: it says nothing about any log",
+            )
+
+
+def _files(home: Home) -> list[Path]:
+    try:
+        return sorted(path for path in home.forks.glob(f"*{SUFFIX}") if not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _origin_of(path: Path) -> str | None:
+    """Return the log that a proof accuses; None where the file is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return _parsed_origin(os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=1024)
+def _parsed_origin(path: str, size: int, changed: int, inode: int) -> str | None:  # noqa: ARG001 - the key
+    if size > MAX_FORK_SIZE:
+        return None
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - the key is text
+            return parse_fork(file.read(MAX_FORK_SIZE + 1)).origin
+    except (OSError, EvidenceInvalid):
+        return None
 
 
 def _name(fork: Fork) -> str:

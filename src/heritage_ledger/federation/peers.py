@@ -7,12 +7,19 @@ needs to trust nothing else that the URL says.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, OperationFailed, UsageError
+from heritage_ledger.errors import (
+    EvidenceInvalid,
+    EvidenceMissing,
+    HeritageError,
+    OperationFailed,
+    UsageError,
+)
 from heritage_ledger.events.event import check_origin, open_event
 from heritage_ledger.home.durable import sync_folder, write_file, writing
 from heritage_ledger.home.layout import asset_folder
@@ -20,11 +27,11 @@ from heritage_ledger.home.settings import check_origin as check_origin_form
 from heritage_ledger.identity.didkey import format_did_key, parse_did_key
 from heritage_ledger.identity.history import KeyHistory
 from heritage_ledger.log.checkpoint import open_checkpoint, read_unverified
-from heritage_ledger.log.cosignature import open_vkey
+from heritage_ledger.log.cosignature import COSIGNATURES, open_vkey
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_ledger.log.merkle import leaf_hash
 from heritage_ledger.log.mirror import FetchedLog
-from heritage_ledger.log.note import MAX_NOTE_SIZE
+from heritage_ledger.log.note import MAX_NOTE_SIZE, parse_vkey
 from heritage_ledger.log.policy import (
     NONE,
     Policy,
@@ -35,10 +42,12 @@ from heritage_ledger.log.policy import (
     format_policy,
     parse_policy,
 )
+from heritage_ledger.log.witness import witness_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from heritage_ledger.errors import Finding
     from heritage_ledger.federation.client import Client
     from heritage_ledger.home.layout import Home
     from heritage_ledger.log.mirror import Fetch
@@ -71,6 +80,12 @@ class Peer:
     def public_key(self) -> bytes:
         """The 32-byte key that signs its requests."""
         return parse_did_key(self.node_key)
+
+    @property
+    def public_keys(self) -> tuple[bytes, ...]:
+        """Every key that it uses, without its name: each log key, each witness key, and the node key."""
+        named = map(parse_vkey, (*self.log_keys, *self.witness_keys))
+        return (*(key.public for key in named), self.public_key)
 
 
 def peer_fetch(client: Client, prefix: str) -> Fetch:
@@ -107,7 +122,7 @@ def discover(client: Client, url: str) -> Peer:
     verifiers = tuple(map(open_vkey, epoch.log_keys))
     checkpoint, _ = open_checkpoint(data, verifiers, claim.origin)
     log.prove_inclusion(0, checkpoint.size, checkpoint.root)
-    return Peer(
+    peer = Peer(
         origin=claim.origin,
         institution=genesis.institution.name,
         url=url,
@@ -116,6 +131,34 @@ def discover(client: Client, url: str) -> Peer:
         node_key=format_did_key(epoch.node_key),
         genesis=leaf_hash(entry).hex(),
     )
+    check_names(peer)
+    return peer
+
+
+def check_names(peer: Peer) -> None:
+    """Refuse keys that are not the institution's by their names, those of its log and those of its witness.
+
+    Who copies another's witness keys into its own genesis cannot be counted by that one's cosignatures, and
+    nobody is counted before a cosignature under its own name came: that is how possession shows.
+
+    Raises:
+        EvidenceInvalid: a key bears another name (`peer-key-name`), or cannot be read (codes of `open_vkey`).
+    """
+    for keys, name in ((peer.log_keys, peer.origin), (peer.witness_keys, witness_name(peer.origin))):
+        for vkey in keys:
+            open_vkey(vkey)
+            key = parse_vkey(vkey)
+            is_witness = keys is peer.witness_keys
+            if key.name != name or (is_witness and key.kind not in COSIGNATURES):
+                raise EvidenceInvalid(
+                    "peer-key-name",
+                    "a key of the peer is not of the name and kind that its own would be",
+                    path=peer.origin,
+                    expected=f"{name}{', a key that cosigns' if is_witness else ''}",
+                    found=f"{key.name[:80]}, kind {key.kind:02x}",
+                    advice="do not trust this log: it claims keys that are not its own",
+                    rule="specs/federation.md, Peers",
+                )
 
 
 def check_key(peer: Peer, vkey: str) -> None:
@@ -141,12 +184,35 @@ class Peers:
         self._own_keys = own_keys
 
     def __iter__(self) -> Iterator[Peer]:
-        """Yield every peer in order of origin."""
+        """Yield every peer in order of origin; a file that is none is passed over (`strays` names it)."""
+        found = (self._try(path) for path in self._files())
+        yield from sorted((peer for peer in found if peer is not None), key=lambda peer: peer.origin)
+
+    def strays(self) -> Iterator[Finding]:
+        """Name the files among those of peers that cannot be read as one; nothing is done to them."""
+        for path in self._files():
+            try:
+                self._open(path)
+            except HeritageError as error:
+                yield replace(error.finding, path=str(path))
+
+    def _files(self) -> list[Path]:
         try:
-            paths = sorted(self._home.peers.glob("*.json"))
+            return sorted(self._home.peers.glob("[!.]*.json"))
         except OSError:
-            paths = []
-        yield from sorted(map(_read, paths), key=lambda peer: peer.origin)
+            return []
+
+    def _open(self, path: Path) -> Peer:
+        peer = _read(path)
+        if path != self._path(peer.origin):
+            raise _damaged(f"the file of {peer.origin}, under the name that it has")
+        return peer
+
+    def _try(self, path: Path) -> Peer | None:
+        try:
+            return self._open(path)
+        except HeritageError:
+            return None
 
     def get(self, which: str) -> Peer:
         """Return the peer that an origin or URL names.
@@ -165,16 +231,19 @@ class Peers:
         )
 
     def find(self, origin: str) -> Peer | None:
-        """Return the peer of a log, None if it is none."""
+        """Return the peer of a log, None if it is none, or its file cannot be read."""
         path = self._path(origin)
-        return _read(path) if path.is_file() else None
+        return self._try(path) if path.is_file() else None
 
     def add(self, peer: Peer) -> None:
         """Trust `peer` from now on; its URL may change, its keys and its genesis never.
 
+        The peer's file and the policy are both written, or neither is.
+
         Raises:
             UsageError: it is this institution itself (`peer-self`).
-            EvidenceInvalid: the origin is known with another genesis or other keys (`peer-changed`).
+            EvidenceInvalid: the origin is known with another genesis or other keys (`peer-changed`); a key
+                bears another's name (`peer-key-name`), or is another institution's too (`peer-key-shared`).
         """
         if peer.origin == self._own:
             raise UsageError("peer-self", "a node is no peer of itself", path=peer.url)
@@ -188,19 +257,47 @@ class Peers:
                 found=peer.genesis,
                 advice="an origin is never used again; ask the institution what happened",
             )
+        check_names(peer)
+        others = [one for one in self if one.origin != peer.origin]
+        self._check_keys(peer, others)
+        policy = self._made([*others, peer])
         with writing(self._home.peers):
             self._home.peers.mkdir(exist_ok=True)
-        write_file(self._path(peer.origin), format_peer(peer), mode=0o644, replace=True)
-        self._write_policy()
+        _replace({self._path(peer.origin): format_peer(peer)} | policy)
 
-    def remove(self, which: str) -> Peer:
-        """Trust a peer no more; its mirror and replicas stay, as evidence."""
-        peer = self.get(which)
-        path = self._path(peer.origin)
+    def _check_keys(self, peer: Peer, others: Sequence[Peer]) -> None:
+        """Refuse a key that somebody else has: which of the two owns it cannot be seen from here."""
+        owners = {parse_vkey(vkey).public: self._own for vkey in self._own_keys()}
+        for one in others:
+            owners |= dict.fromkeys(one.public_keys, one.origin)
+        for public in peer.public_keys:
+            if public in owners:
+                raise EvidenceInvalid(
+                    "peer-key-shared",
+                    "a key of the peer is another institution's too",
+                    path=peer.origin,
+                    expected=f"keys that {owners[public]} does not have",
+                    found=public[:16].hex(),
+                    advice="one of the two claims what is not its own; ask both, by another way than this",
+                    rule="specs/federation.md, Peers",
+                )
+
+    def remove(self, which: str) -> Peer | None:
+        """Trust a peer no more; its mirror and replicas stay, as evidence.
+
+        Returns the peer, None where its file could not be read (it is removed by its origin).
+
+        Raises:
+            EvidenceMissing: there is none (`peer-unknown`).
+        """
+        path = self._path(which)
+        peer = None if path.is_file() and self._try(path) is None else self.get(which)
+        origin = which if peer is None else peer.origin
+        _replace(self._made([one for one in self if one.origin != origin]))
+        path = self._path(origin)
         with writing(path):
             path.unlink()
         sync_folder(path.parent)
-        self._write_policy()
         return peer
 
     def policy(self) -> Policy:
@@ -220,11 +317,14 @@ class Peers:
         policy = parse_policy(data)
         return by_all_keys(policy) if data.startswith(_MADE[:20]) else policy
 
-    def _write_policy(self) -> None:
+    def _made(self, peers: Sequence[Peer]) -> dict[Path, bytes]:
+        """The policy for these peers, by its file; nothing where the institution keeps its own."""
         path = self._home.policy
-        if path.exists() and not path.read_bytes().startswith(_MADE[:20]):
-            return
-        write_file(path, _MADE + format_policy(self._usual(list(self))), mode=0o644, replace=True)
+        with writing(path):
+            if path.exists() and not path.read_bytes().startswith(_MADE[:20]):
+                return {}
+        ordered = sorted(peers, key=lambda peer: peer.origin)
+        return {path: _MADE + format_policy(self._usual(ordered))}
 
     def _usual(self, peers: Sequence[Peer]) -> Policy:
         """Two thirds of the institutions, each by all of its keys."""
@@ -260,7 +360,7 @@ def parse_peer(data: bytes) -> Peer:
     """Return the peer that a file describes.
 
     Raises:
-        EvidenceInvalid: `peer-file`.
+        EvidenceInvalid: `peer-file`; `peer-key-name`, a key bears another institution's name.
     """
     names = {item.name for item in fields(Peer)}
     try:
@@ -272,11 +372,29 @@ def parse_peer(data: bytes) -> Peer:
             raise _damaged("texts")
         peer = Peer(**document, log_keys=log_keys, witness_keys=witness_keys)
         check_origin_form(peer.origin)
-        if not peer.verifiers or not peer.public_key:
+        if not peer.verifiers or not peer.public_keys:
             raise _damaged("one log key or more")
     except (ValueError, TypeError, RecursionError, UsageError) as error:
         raise _damaged("JSON as `heritage peer add` writes it") from error
+    check_names(peer)
     return peer
+
+
+def _replace(files: Mapping[Path, bytes]) -> None:
+    """Write files, all or none: whatever needs room is on the disk before the first one is renamed."""
+    staged = {path: path.with_name(f".{path.name}.new") for path in files}
+    try:
+        for path, data in files.items():
+            write_file(staged[path], data, mode=0o644, replace=True)
+        for path, new in staged.items():
+            with writing(path):
+                new.replace(path)
+    finally:
+        for new in staged.values():
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+    for folder in {path.parent for path in files}:
+        sync_folder(folder)
 
 
 def _read(path: Path) -> Peer:

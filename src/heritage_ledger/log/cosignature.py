@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ED25519: Final = 0x01
 COSIGNATURE_ED25519: Final = 0x04
 COSIGNATURE_MLDSA44: Final = 0x06
+COSIGNATURES: Final = frozenset({COSIGNATURE_ED25519, COSIGNATURE_MLDSA44})
+"""The kinds of key that may witness."""
 
 MAX_TIME: Final = 2**63 - 1
 """POSIX seconds; C2SP tlog-cosignature, Format."""
