@@ -22,6 +22,7 @@ from heritage_cli.commands import (
     peer,
     proofs,
     reading,
+    replica,
 )
 from heritage_cli.encoding import ensure_utf8
 from heritage_cli.group import Root
@@ -37,7 +38,21 @@ app = typer.Typer(
     invoke_without_command=True,
     epilog="\b\nStart with:\n  $ heritage demo\n  $ heritage init --help",
 )
-for part in (home, deposits, reading, fixity, proofs, log, engine, copies, peer, node, federation, demo):
+for part in (
+    home,
+    deposits,
+    reading,
+    fixity,
+    proofs,
+    log,
+    engine,
+    copies,
+    peer,
+    node,
+    federation,
+    replica,
+    demo,
+):
     app.add_typer(part.app)
 
 

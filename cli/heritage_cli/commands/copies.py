@@ -11,7 +11,7 @@ from heritage_cli.session import Ending, Session, session_of
 from heritage_ledger.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from heritage_ledger.federation.replicas import PackageHolders
+    from heritage_ledger.federation.pledges import PackageHolders
 
 app = typer.Typer()
 Asset = Annotated[str | None, typer.Argument(metavar="[ASSET|CID]", help="One asset or package; else all.")]

@@ -12,9 +12,11 @@ from heritage_cli.group import command
 from heritage_cli.options import named_path
 from heritage_cli.results import give_verdicts
 from heritage_cli.session import Ending, Session, session_of
-from heritage_ledger.errors import ExitCode, HeritageError, Severity, UsageError
+from heritage_ledger.errors import ExitCode, Finding, HeritageError, Severity, UsageError
 
 app = typer.Typer()
+MAX_BYTES = 2**63 - 1
+"""The largest number in an event."""
 
 
 @command(
@@ -22,33 +24,56 @@ app = typer.Typer()
     "pledge",
     "heritage pledge archive.example/ledger/1 --until 2036-12-31",
     "heritage pledge archive.example/ledger/1 --until 2036-12-31 --max-bytes 500000000000",
+    "heritage pledge archive.example/ledger/1 --withdraw",
     signs=True,
 )
 def pledge(
     context: typer.Context,
     which: Annotated[str, typer.Argument(metavar="PEER", help="Whose packages: an origin or URL of a peer.")],
     *,
-    until: Annotated[str, typer.Option(metavar="DATE", help="The last day, as 2036-12-31, in UTC.")],
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="The last day, as 2036-12-31, in UTC.")
+    ] = None,
     assets: Annotated[
         list[str] | None, typer.Option("--assets", metavar="URI", help="Only this asset. Repeatable.")
     ] = None,
     max_bytes: Annotated[
-        int | None, typer.Option("--max-bytes", min=0, help="At most so many bytes of payload.")
+        int | None,
+        typer.Option(
+            "--max-bytes",
+            min=0,
+            max=MAX_BYTES,
+            help="At most so many bytes of payload; else half of what is free now beside the reserve.",
+        ),
     ] = None,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Take the promise back: it ends now, as a signed event.")
+    ] = False,
 ) -> Ending:
     """Promise to hold replicas of a peer's packages until a date; the promise goes into the own log.
 
     A later pledge to the same peer takes the place of this one. `heritage node run` and `heritage peer sync`
-    fetch what is promised.
+    fetch what is promised. What was fetched stays after a withdrawal, until `heritage replica drop`.
     """
-    from heritage_ledger.federation.replicas import missing_assets  # noqa: PLC0415 - slow to import
+    from heritage_ledger.federation.pledges import missing_assets  # noqa: PLC0415 - slow to import
 
     session = session_of(context)
+    if withdraw and (until is not None or assets or max_bytes is not None):
+        raise UsageError(
+            "usage-error", "--withdraw ends the promise as it is, so it stands alone", found="other options"
+        )
+    if not withdraw and until is None:
+        raise UsageError("usage-error", "say until when, or --withdraw", expected="--until DATE")
     with session.ledger() as ledger:
-        made = ledger.federation.pledge(which, _day(until), assets=assets or (), max_bytes=max_bytes)
-        unknown = missing_assets(ledger.federation.reader, made.source, made.assets)
+        promises = ledger.federation.promises
+        if until is None:
+            made = promises.withdraw(which)
+            unknown: tuple[Finding, ...] = ()
+        else:
+            made = promises.pledge(which, _day(until), assets=assets or (), max_bytes=max_bytes)
+            unknown = missing_assets(ledger.federation.reader, made.source, made.assets)
     rows = [
-        ("pledged to", made.source),
+        ("withdrawn from" if withdraw else "pledged to", made.source),
         ("until", made.until),
         ("assets", ", ".join(made.assets) or "all"),
         ("at most", None if made.max_bytes is None else quantities.size(made.max_bytes)),
@@ -57,7 +82,8 @@ def pledge(
     session.output.result("pledge", made, text.facts(rows))
     for finding in unknown:
         session.output.result("finding", finding, text.finding_lines(finding, session.output))
-    session.output.talk("next: heritage peer sync fetches what is promised")
+    follows = f"heritage replica drop {made.source}" if withdraw else "heritage peer sync"
+    session.output.talk(f"next: {follows} {'frees the disk' if withdraw else 'fetches what is promised'}")
     return Ending(fields={"source": made.source, "until": made.until, "log_index": made.log_index})
 
 
@@ -71,7 +97,12 @@ def _day(given: str) -> datetime:
     if day.tzinfo is None:
         day = day.replace(hour=23, minute=59, second=59) if len(given) == len("2036-12-31") else day
         day = day.replace(tzinfo=UTC)
-    return day.astimezone(UTC)
+    try:
+        return day.astimezone(UTC)
+    except OverflowError as error:
+        raise UsageError(
+            "pledge-until", "there is no such day in UTC", expected="a day up to 9999-12-31", found=given[:40]
+        ) from error
 
 
 @command(

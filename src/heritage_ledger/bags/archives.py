@@ -21,9 +21,10 @@ from typing import IO, TYPE_CHECKING, Final, NoReturn
 from heritage_ledger.bags.names import MAX_NAME_BYTES, check_path, show_path
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed
 from heritage_ledger.home.durable import write_all, writing
+from heritage_ledger.home.room import ROUNDING, Room, check_room, free_room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _PIECE: Final = 1 << 20
@@ -60,13 +61,16 @@ class Limits:
     """How much an archive may unpack to.
 
     `size` is bytes in all, `files` the number of entries, `depth` folders in one path, `path` bytes of one
-    path, `ratio` unpacked bytes for one packed byte (checked from `ratio_from` bytes on).
+    path, `ratio` unpacked bytes for one packed byte (checked from `ratio_from` bytes on). Folders that paths
+    only imply are counted: there may be `folders` for each entry on average, and `spare_folders` beside.
     """
 
     size: int = 16 << 40
     files: int = 5_000_000
     depth: int = 64
     path: int = 4_000
+    folders: int = 4
+    spare_folders: int = 8_192
     ratio: int = 200
     ratio_from: int = 64 << 20
 
@@ -87,11 +91,13 @@ def is_archive(path: Path) -> bool:
     return start[:2] == _GZIP or start[:4] in _ZIP or start[257:262] == b"ustar"
 
 
-def extract(archive: Path, target: Path, *, limits: Limits = DEFAULT_LIMITS) -> Path:
+def extract(
+    archive: Path, target: Path, *, limits: Limits = DEFAULT_LIMITS, room: Room | None = None
+) -> Path:
     """Unpack `archive` into the empty folder `target`, and return the folder of the bag in it.
 
     That is `target` itself or its one folder. After an error `target` holds what came out so far; the
-    caller removes it.
+    caller removes it. Nothing is written beyond `room`, which is that of the disk where it is not given.
 
     Raises:
         EvidenceInvalid: the archive is damaged or holds what no bag may hold (`archive-…`).
@@ -101,15 +107,17 @@ def extract(archive: Path, target: Path, *, limits: Limits = DEFAULT_LIMITS) -> 
     with _opened(archive) as file:
         try:
             start = file.read(4)
-            unpack = _Unpack(target, limits, max(file.seek(0, os.SEEK_END), 1))
+            packed = max(file.seek(0, os.SEEK_END), 1)
+            with writing(target):
+                unpack = _Unpack(target, limits, packed, room or free_room(target))
             file.seek(0)
             if start in _ZIP:
-                unpack.all(_zip_entries(file))
+                unpack.all(_zip_entries(file, unpack.expect))
             elif start[:2] == _GZIP:
                 with gzip.GzipFile(fileobj=file) as unzipped:
-                    unpack.all(_tar_entries(unzipped))
+                    unpack.all(_tar_entries(unzipped, unpack.expect))
             else:
-                unpack.all(_tar_entries(file))
+                unpack.all(_tar_entries(file, unpack.expect))
         except _DAMAGE as error:
             raise _damaged(archive, str(error)) from error
         except (NotImplementedError, RuntimeError) as error:
@@ -162,7 +170,7 @@ class _Headers:
         self._left = None
 
 
-def _tar_entries(file: IO[bytes] | gzip.GzipFile) -> Iterator[_Entry]:
+def _tar_entries(file: IO[bytes] | gzip.GzipFile, expect: Callable[[int], None]) -> Iterator[_Entry]:
     headers = _Headers(file)
     with headers.limited():
         tar = tarfile.open(fileobj=headers, mode="r|")  # type: ignore[call-overload]  # noqa: SIM115 - below
@@ -178,12 +186,14 @@ def _tar_entries(file: IO[bytes] | gzip.GzipFile) -> Iterator[_Entry]:
                 continue
             if not member.isreg() or member.issparse():
                 _refuse("only plain files and folders may be in it", member.name, _tar_kind(member))
+            expect(member.size)
             yield _Entry(member.name, is_folder=False, file=tar.extractfile(member))
 
 
-def _zip_entries(file: IO[bytes]) -> Iterator[_Entry]:
+def _zip_entries(file: IO[bytes], expect: Callable[[int], None]) -> Iterator[_Entry]:
     _check_directory(file)
     with zipfile.ZipFile(file) as packed:
+        expect(sum(info.file_size for info in packed.infolist()))
         for info in packed.infolist():
             # the name as it stands there: zipfile cuts its own at a NUL
             kind = stat.S_IFMT(info.external_attr >> 16)
@@ -234,12 +244,19 @@ def _tar_kind(member: tarfile.TarInfo) -> str:
 
 
 class _Unpack:
-    def __init__(self, target: Path, limits: Limits, packed: int) -> None:
+    def __init__(self, target: Path, limits: Limits, packed: int, room: Room) -> None:
         self.target = target
         self.limits = limits
         self.packed = packed
+        self.room = room
         self.size = 0
         self.count = 0
+        self.folders = 0
+        self.made = 0
+
+    def expect(self, size: int) -> None:
+        """Compare what is said to come with the room, before the first byte of it."""
+        self._check_room(self.size + size)
 
     def all(self, entries: Iterator[_Entry]) -> None:
         for entry in entries:
@@ -276,13 +293,42 @@ class _Unpack:
 
     def _folder(self, path: Path, name: str) -> None:
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            self._make(path)
         except (FileExistsError, NotADirectoryError):
             _refuse("one path stands for a file and a folder", name, "a folder")
 
+    def _make(self, folder: Path) -> None:
+        """Make a folder and those above it, each charged before; an entry may imply sixty."""
+        missing = []
+        while folder != self.target and not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for one in reversed(missing):
+            self.folders += 1
+            if self.folders > self.limits.folders * self.count + self.limits.spare_folders:
+                self._too_large(f"{self.folders} folders in {self.count} entries")
+            self._charge()
+            one.mkdir()
+
+    def _charge(self) -> None:
+        """Compare one more file or folder with the room before it is made."""
+        self.made += 1
+        self._check_room(self.size)
+
+    def _check_room(self, size: int) -> None:
+        needed = Room(size + self.made * ROUNDING, self.made)
+        check_room(
+            needed,
+            self.room,
+            what="what is in the archive",
+            path=self.target,
+            advice="free space, or put the home on a larger disk; what came out is removed",
+        )
+
     def _file(self, path: Path, name: str, content: IO[bytes]) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make(path.parent)
+            self._charge()
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except (FileExistsError, NotADirectoryError):
             _refuse("a path is in it twice", name, "a second one")
@@ -303,6 +349,7 @@ class _Unpack:
             raise EOFError(str(error)) from error  # damage of the archive, not of our disk
 
     def _check_size(self) -> None:
+        self._check_room(self.size)
         if self.size > self.limits.size:
             self._too_large(f"more than {self.limits.size} bytes")
         if self.size > self.limits.ratio_from and self.size > self.limits.ratio * self.packed:

@@ -213,6 +213,8 @@ def _read_shard(get: Get, cid: Cid, above: Message) -> tuple[Node, Message]:
     node, message = _read_directory(get, cid)
     if message.kind is not Kind.SHARD or message.fanout != above.fanout:
         raise malformed("a shard below a shard is of another kind", found=format_cid(cid))
+    if not node.links:  # eight of them, each 256 times the next, would be looked through for ever
+        raise malformed("a shard below a shard is empty", found=format_cid(cid))
     return node, message
 
 

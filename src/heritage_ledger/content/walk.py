@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_FILE_DEPTH = 32
 """Levels of nodes in a file: 1024 links a node would pass 2^64 bytes at 5; trickle trees are deeper."""
+MAX_WAITING = 65_536
+"""Chunks of a file that are known to come, on all levels together: five levels of 1024, and far beyond."""
 MAX_PATH_PARTS = 2048
 """Names in a path: a path of 4,096 bytes holds no more."""
 
@@ -116,6 +118,8 @@ def file_leaves(get: Get, root: Cid, *, start: int = 0, stop: int | None = None)
                 children.append((link.cid, offset, length, depth + 1))
             offset += length
         todo.extend(reversed(children))
+        if len(todo) > MAX_WAITING:
+            raise malformed("a file whose nodes have too many links", expected=f"≤ {MAX_WAITING} at once")
 
 
 def _overlaps(offset: int, size: int, start: int, stop: int | None) -> bool:

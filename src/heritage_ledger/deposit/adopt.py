@@ -30,6 +30,7 @@ from heritage_ledger.home.durable import (
     writing,
 )
 from heritage_ledger.home.layout import longest_path
+from heritage_ledger.home.room import Room, free_room
 from heritage_ledger.home.settings import DEFAULT_CLASS
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def _bring(source: Path, target: Path, longest: int, progress: Progress) -> None
         unpacked = target.with_name("unpacked")
         with writing(unpacked):
             unpacked.mkdir()
-        root = extract(source, unpacked)
+        room = free_room(target)
+        root = extract(source, unpacked, room=Room(room.bytes - ROOM_TO_SPARE, room.files))
         with writing(target):
             target.rmdir()
             root.rename(target)

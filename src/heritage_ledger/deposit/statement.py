@@ -32,8 +32,8 @@ def frame(books: Books, started: str, *, actor: Agent | None = None) -> EventFra
     )
 
 
-def record_statement(books: Books, body: Mapping[str, Any]) -> Appended:
-    """Sign `body` and append it; it is in the log and published when this returns.
+def record_statement(books: Books, body: Mapping[str, Any], *, created: str | None = None) -> Appended:
+    """Sign `body`, now or as of `created`, and append it; it is in the log and published when this returns.
 
     Raises:
         HomeLocked, DiskProblem, TemporaryFailure, OperationFailed, EvidenceInvalid: it is not, or as
@@ -47,7 +47,7 @@ def record_statement(books: Books, body: Mapping[str, Any]) -> Appended:
     with books.exclusive():
         books.settle()
         books.check_clock()
-        entry = sign_event(body, books.keys.event, created=books.now())
+        entry = sign_event(body, books.keys.event, created=created or books.now())
         appended = books.appender.append([entry], time=books.time(), before_publish=index)
         books.noted()
         return appended

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from heritage_ledger.content.cid import RAW, codec_of, digest_of
-from heritage_ledger.content.directory import list_directory, read_node
-from heritage_ledger.content.message import Kind
+from heritage_ledger.content.directory import list_children, read_node
+from heritage_ledger.content.message import Kind, malformed
+from heritage_ledger.content.unixfs import CHUNK_SIZE
 from heritage_ledger.content.walk import Leaf, file_leaves
 from heritage_ledger.errors import EvidenceInvalid
 from heritage_ledger.federation.source import BATCH_BYTES, MAX_BATCH
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    from heritage_ledger.content.budget import TreeBudget
     from heritage_ledger.content.cid import Cid
+    from heritage_ledger.content.dagpb import Node
+    from heritage_ledger.content.directory import Child
+    from heritage_ledger.content.message import Message
     from heritage_ledger.progress import Progress
 
     Get: TypeAlias = Callable[[Cid], bytes]
@@ -42,6 +47,8 @@ _ABOUT_US: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENAMETOOLONG}
 )
 """What says that this process cannot read a file, and not that the file is damaged."""
+MAX_MISSING: Final = 4_096
+"""Pieces that are named when nobody gives them."""
 MAX_PATH: Final = 4_096
 """Bytes of a path in a bag."""
 
@@ -59,57 +66,96 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class TreeFile:
-    """One file of a tree, its pieces not read yet; a folder has the cid None."""
+    """One file of a tree, its pieces not read yet; a folder has the cid None and no bytes."""
 
     path: str
     cid: Cid | None
-    size: int | None
+    size: int
 
 
-def tree_files(get: Get, root: Cid) -> Iterator[TreeFile]:
-    """Yield every folder and file below `root`, a folder before what is in it.
+def tree_files(get: Get, root: Cid, budget: TreeBudget) -> Iterator[TreeFile]:
+    """Yield every folder and file below `root`, a folder before what is in it, each charged before.
 
     Raises:
-        EvidenceInvalid: it is no tree of files (`unixfs-malformed`, `dagpb-malformed`), or a path has no
-            place on a disk (`replica-path`).
+        EvidenceInvalid: it is no tree of files (`unixfs-malformed`, `dagpb-malformed`), a path has no place
+            on a disk (`replica-path`), or there is more than `budget` has (`replica-too-large`).
+        DiskProblem: there is no room for it (`disk-full`).
         EvidenceMissing: nobody gives a node of it.
     """
-    todo: list[tuple[str, Cid]] = [("", root)]
-    while todo:
-        folder, cid = todo.pop()
-        if folder:
-            yield TreeFile(folder, None, None)
-        for child in list_directory(get, cid):
-            path = _path(folder, child.name)
-            if codec_of(child.cid) == RAW:
-                yield TreeFile(path, child.cid, child.tsize)
-                continue
-            _, message = read_node(get, child.cid)
-            if message.kind is Kind.FILE:
-                yield TreeFile(path, child.cid, message.filesize)
-            else:
-                todo.append((path, child.cid))
+    read = budget.counted(get)
+    levels = [_open_folder(read, "", *read_node(read, root), budget)]
+    while levels:
+        level = levels[-1]
+        child = next(level.children, None)
+        if child is None:
+            budget.closed(level.names)
+            levels.pop()
+            continue
+        path = _path(level.path, child.name)
+        if codec_of(child.cid) == RAW:
+            if child.tsize is None or child.tsize > CHUNK_SIZE:
+                raise malformed("a file of one block is larger than a block", found=f"{child.tsize} bytes")
+            budget.file(child.tsize)
+            yield TreeFile(path, child.cid, child.tsize)
+            continue
+        node, message = read_node(read, child.cid)
+        if message.kind is Kind.FILE:
+            size = message.filesize or 0
+            budget.file(size)
+            yield TreeFile(path, child.cid, size)
+        else:
+            budget.folder()
+            yield TreeFile(path, None, 0)
+            levels.append(_open_folder(read, path, node, message, budget))
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A folder that is being listed: its path, how many names its node has, those that come yet."""
+
+    path: str
+    names: int
+    children: Iterator[Child]
+
+
+def _open_folder(get: Get, path: str, node: Node, message: Message, budget: TreeBudget) -> _Level:
+    if message.kind not in {Kind.DIRECTORY, Kind.SHARD}:
+        raise malformed("not a directory", expected="Directory or HAMTShard", found=message.kind.name)
+    budget.opened(len(node.links))
+    return _Level(path, len(node.links), list_children(get, node, message))
 
 
 def pieces(get: Get, file: TreeFile) -> Iterator[Piece]:
-    """Yield the pieces of a file in order; an empty file has one empty piece."""
-    assert file.cid is not None
-    if codec_of(file.cid) == RAW and file.size is not None:
+    """Yield the pieces of a file in order; an empty file has one empty piece.
+
+    Raises:
+        EvidenceInvalid: it is cut otherwise than every package is (`unixfs-malformed`): a piece is larger
+            than `CHUNK_SIZE`, or there are more of them than its size takes.
+    """
+    if file.cid is None:
+        return
+    if codec_of(file.cid) == RAW:
         yield Piece(file.path, file.cid, 0, file.size)
         return
+    most = max(1, -(-file.size // CHUNK_SIZE))
     leaf: Leaf
-    for leaf in file_leaves(get, file.cid):
+    for number, leaf in enumerate(file_leaves(get, file.cid)):
+        if leaf.length > CHUNK_SIZE or number >= most:
+            raise malformed("a file is not cut into chunks of the profile", expected=f"{most} chunks")
         yield Piece(file.path, leaf.cid, leaf.offset, leaf.length, leaf.data)
 
 
-def bad_pieces(folder: Path, get: Get, file: TreeFile) -> tuple[list[Piece], int]:
-    """Return the pieces of a file that are not whole in `folder`, and the size that the file must have.
+def bad_pieces(folder: Path, get: Get, file: TreeFile) -> Iterator[Piece]:
+    """Yield the pieces of a file that are not whole in `folder`, one in memory at a time.
 
     Raises:
         DiskProblem, OperationFailed: this process may not or cannot look, which says nothing of the bytes.
     """
-    bad = []
-    size = 0
+    return (piece for piece, data in read_pieces(folder, get, file) if data is None)
+
+
+def read_pieces(folder: Path, get: Get, file: TreeFile) -> Iterator[tuple[Piece, bytes | None]]:
+    """Yield every piece of a file with its bytes as they lie in `folder`; None where they are not whole."""
     try:
         descriptor = open_below(folder, file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -118,29 +164,29 @@ def bad_pieces(folder: Path, get: Get, file: TreeFile) -> tuple[list[Piece], int
         descriptor = None
     try:
         for piece in pieces(get, file):
-            size = piece.offset + piece.length
-            if descriptor is None or not _is_whole(descriptor, piece):
-                bad.append(piece)
+            yield piece, None if descriptor is None else _whole(descriptor, piece)
     finally:
         if descriptor is not None:
             os.close(descriptor)
-    return bad, size
 
 
-def _is_whole(descriptor: int, piece: Piece) -> bool:
+def _whole(descriptor: int, piece: Piece) -> bytes | None:
     try:
         data = os.pread(descriptor, piece.length, piece.offset)
     except OSError:
-        return False
+        return None
     if piece.data is not None:
-        return data == piece.data
-    return len(data) == piece.length and hashlib.sha256(data).digest() == digest_of(piece.cid)
+        return data if data == piece.data else None
+    is_whole = len(data) == piece.length and hashlib.sha256(data).digest() == digest_of(piece.cid)
+    return data if is_whole else None
 
 
 def fetch(
     wanted: Iterable[Piece], get_many: GetMany, write: Callable[[Piece, bytes], None], progress: Progress
 ) -> list[Piece]:
     """Fetch pieces in batches and hand each to `write`, in order; return those that nobody gave.
+
+    At most `MAX_MISSING` of them are named: what is missing of a large file must not fill the memory.
 
     While one batch is written the next ones are on their way: `get_many` is called from threads, with the
     CIDs and the bytes that they have together.
@@ -151,7 +197,8 @@ def fetch(
         for piece in batch:
             data = piece.data if piece.data is not None else found.get(piece.cid)
             if data is None or len(data) != piece.length:
-                missing.append(piece)
+                if len(missing) < MAX_MISSING:
+                    missing.append(piece)
                 continue
             write(piece, data)
             progress.advance(size=len(data))

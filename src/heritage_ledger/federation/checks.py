@@ -30,16 +30,16 @@ AGAIN_SECONDS: Final = 86_400
 
 
 @contextlib.contextmanager
-def being_checked(home: Home, cid: Cid) -> Iterator[None]:
+def being_checked(home: Home, cid: Cid, *, wait: float = WAIT_SECONDS) -> Iterator[None]:
     """Keep other processes from mending the same package for the length of a block.
 
     Raises:
-        HomeLocked: another one kept at it for `WAIT_SECONDS` (`home-locked`).
+        HomeLocked: another one kept at it for `wait` seconds (`home-locked`).
     """
     path = _path(home, cid)
     with writing(path):
         path.parent.mkdir(exist_ok=True)
-    with lock.hold(path.with_name(f".{path.name}.lock"), wait=WAIT_SECONDS):
+    with lock.hold(path.with_name(f".{path.name}.lock"), wait=wait, passing=True):
         yield
 
 

@@ -8,23 +8,25 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
 from heritage_ledger.content.blocks import PackageKey
+from heritage_ledger.content.budget import TreeBudget
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import EvidenceMissing, HeritageError, TemporaryFailure, UsageError
+from heritage_ledger.errors import EvidenceMissing, HeritageError, TemporaryFailure
 from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.aside import settle
 from heritage_ledger.federation.checks import being_checked, due, note_check
-from heritage_ledger.federation.client import Client, answer_error
+from heritage_ledger.federation.client import Client
 from heritage_ledger.federation.clocks import note_clock
 from heritage_ledger.federation.cosigning import Cosigning
 from heritage_ledger.federation.floor import take_floor
-from heritage_ledger.federation.forks import is_frozen, keep_fork, stored_forks, stray_forks
+from heritage_ledger.federation.fork_watch import ForkWatch
+from heritage_ledger.federation.forks import is_frozen, stored_forks
 from heritage_ledger.federation.guard import Guard
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.mirroring import (
@@ -35,8 +37,10 @@ from heritage_ledger.federation.mirroring import (
 )
 from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, Notices
 from heritage_ledger.federation.peers import Peers, check_key, discover
+from heritage_ledger.federation.pledges import Duties, PackageHolders, package_holders
+from heritage_ledger.federation.promises import Promises
 from heritage_ledger.federation.repair import Repair, record_recovery
-from heritage_ledger.federation.replicas import Duties, PackageHolders, Replicator, holders, pledge
+from heritage_ledger.federation.replicas import Replicator
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.status import status_of
 from heritage_ledger.federation.witnessing import Witnesses, standing
@@ -44,11 +48,11 @@ from heritage_ledger.fixity.evidence import open_log
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.release import is_released
-from heritage_ledger.index.resolve import packages_here, packages_of
+from heritage_ledger.home.room import free_room
+from heritage_ledger.index.resolve import packages_here
 from heritage_ledger.index.selection import not_found
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.files import LogFiles
-from heritage_ledger.log.fork import MAX_FORK_SIZE, parse_fork
 from heritage_ledger.log.policy import lint_policy
 from heritage_ledger.log.witness import Witness
 from heritage_ledger.progress import SILENT
@@ -64,8 +68,9 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.forks import StoredFork
     from heritage_ledger.federation.mirroring import Synced
     from heritage_ledger.federation.peers import Peer
+    from heritage_ledger.federation.pledges import Pledge
     from heritage_ledger.federation.repair import Repaired
-    from heritage_ledger.federation.replicas import Pledge, Replicated
+    from heritage_ledger.federation.replicas import Replicated
     from heritage_ledger.federation.status import PeerStatus
     from heritage_ledger.federation.witnessing import Round, Standing
     from heritage_ledger.fixity.evidence import LogEvidence
@@ -99,7 +104,6 @@ class Federation:
         self._signing = threading.RLock()
         self._duties = Duties()
         self._cosigned: dict[str, int] = {}
-        self._named: set[tuple[str | None, str]] = set()
         self.client = Client(allow_private=settings.node.allow_private)
         self._held = contextlib.ExitStack()
         self._held.callback(self.client.close)
@@ -206,12 +210,14 @@ class Federation:
         """Say whether a fork of the log is known."""
         return is_frozen(self.home, origin)
 
+    @cached_property
+    def fork_watch(self) -> ForkWatch:
+        """Fork proofs that others show, and files in `peers/` and `forks/` that are none."""
+        return ForkWatch(self)
+
     def strays(self) -> list[Finding]:
         """Name the files in `peers/` and `forks/` that are none, each once in the life of this object."""
-        found = [*self.peers.strays(), *stray_forks(self.home)]
-        new = [one for one in found if (one.path, one.code) not in self._named]
-        self._named.update((one.path, one.code) for one in new)
-        return new
+        return self.fork_watch.strays()
 
     def standing(self) -> Standing:
         """How far the own log is witnessed, by the files of the home."""
@@ -284,29 +290,13 @@ class Federation:
         Raises:
             DiskProblem, HomeLocked, OperationFailed: this home cannot be written.
         """
-        synced = sync_mirror(self.home, self.state, peer, self.client, progress=progress)
+        settings = self.settings.node
+        synced = sync_mirror(self.home, self.state, peer, self.client, settings=settings, progress=progress)
         if not any(one.code in {"peer-unreachable", "peer-silent"} for one in synced.findings):
             with contextlib.suppress(HeritageError):
-                self._take_forks(peer)
+                self.fork_watch.take_from(peer)
         clock = note_clock(self.home.mirror_of(peer.origin), peer, self.client.clock_of(peer.url))
         return synced if clock is None else replace(synced, findings=(*synced.findings, clock))
-
-    def _take_forks(self, peer: Peer) -> None:
-        """Fetch the fork proofs that a peer keeps of logs known here, one for each that is not frozen yet.
-
-        Each is checked by the keys that are held here; the peer's list is only a hint what to ask for.
-        """
-        url = f"{peer.url}/api/v1/forks"
-        data = self.client.get(url)
-        try:
-            listed = [] if data is None else json.loads(data)["forks"]
-            hints = {item["origin"]: item["file"] for item in listed}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise answer_error(url, "a list of forks", repr(data)[:80]) from error
-        for origin in (self.settings.origin, *(one.origin for one in self.peers)):
-            name = hints.get(origin)
-            if isinstance(name, str) and name.isascii() and "/" not in name and not self.is_frozen(origin):
-                self.take_fork(self.client.get(f"{url}/{name}", limit=MAX_FORK_SIZE) or b"")
 
     @property
     def notices(self) -> Notices:
@@ -328,30 +318,22 @@ class Federation:
 
     # holding for others
 
+    @cached_property
+    def promises(self) -> Promises:
+        """What this institution promised to hold for others, and holds."""
+        return Promises(
+            self.home, self.settings, self.peers, self._books, signing=self._signing, duties=self._duties
+        )
+
     def pledge(
         self, which: str, until: datetime, *, assets: Sequence[str] = (), max_bytes: int | None = None
     ) -> Pledge:
-        """Promise a peer to hold replicas of its packages; recorded in the own log.
-
-        Raises:
-            EvidenceMissing: there is no such peer (`peer-unknown`).
-            UsageError: the time is over (`pledge-until`).
-        """
-        peer = self.peers.get(which)
-        if until <= datetime.now(UTC):
-            raise UsageError("pledge-until", "a pledge ends in the future", found=until.isoformat())
-        with self._signing:
-            pledge(self._books(), peer.origin, until, assets=assets, max_bytes=max_bytes)
-        return self.pledges()[peer.origin]
+        """Promise a peer to hold replicas of its packages; see `Promises.pledge`."""
+        return self.promises.pledge(which, until, assets=assets, max_bytes=max_bytes)
 
     def pledges(self) -> dict[str, Pledge]:
         """The latest pledge of this institution for each log."""
-        with self._signing:
-            return dict(self._read_duties(self._books()).pledges)
-
-    def _read_duties(self, books: Books) -> Duties:
-        self._duties.update(books.index, books.log, books.size())
-        return self._duties
+        return self.promises.latest()
 
     def replicate(self, *, origin: str | None = None, progress: Progress = SILENT) -> Iterator[Replicated]:
         """Fetch what is pledged and not held yet, a package at a time, of all logs or of `origin`.
@@ -360,22 +342,14 @@ class Federation:
         """
         with self._signing:
             books = self._books()
-            duties = self._read_duties(books)
-        yield from Replicator(self.home, books, self.peers, duties, self._signing).run(
+            self._duties.update(books.index, books.log, books.size())
+        yield from Replicator(self.home, books, self.peers, self._duties, self._signing).run(
             lambda peer: self.source(peer.origin), origin=origin, progress=progress
         )
 
     def copies(self, index: Index, what: str | None = None) -> Iterator[PackageHolders]:
-        """Who holds the own packages, all or those of an asset or CID, by the peers' mirrored logs.
-
-        Raises:
-            EvidenceMissing: there is no such asset or package (`not-found`).
-        """
-        known = holders(self.home, self.peers, self.settings.origin)
-        for row in index.packages() if what is None else packages_of(index, what):
-            cid = format_cid(row.package_cid)
-            wanted = self.settings.node.copies
-            yield PackageHolders(row.asset, row.version, cid, wanted, tuple(known.get(cid, ())))
+        """Who holds the own packages, all or those of an asset or CID; see `package_holders`."""
+        return package_holders(self.home, self.peers, self.settings, index, what)
 
     # repair
 
@@ -412,15 +386,17 @@ class Federation:
         """Mend the bag of one package, and what Kubo holds of an own one; yields when each began."""
         folder, kubo = self.home.root / row.folder, self._kubo()
         is_own = origin == self.settings.origin
+        room = partial(free_room, self.home.root) if is_own else self.promises.room
+        budget = partial(TreeBudget, format_cid(row.package_cid), files=row.files, size=row.bytes)
         if not is_released(folder) and (is_own or folder.is_dir()):
-            work = Repair(self.home, holdings.get, self.source(origin))
+            work = Repair(self.home, holdings.get, self.source(origin), room=room)
             started = format_timestamp(datetime.now(UTC))
-            yield started, work.run(folder, row.package_cid, origin=origin, progress=progress)
+            yield started, work.run(folder, row.package_cid, budget(), origin=origin, progress=progress)
         if is_own and kubo is not None:
             work = Repair(self.home, holdings.get, self.source(origin))
             key = PackageKey(row.asset, row.version)
             started = format_timestamp(datetime.now(UTC))
-            done = work.run_engine(kubo, key, row.package_cid, origin=origin, progress=progress)
+            done = work.run_engine(kubo, key, row.package_cid, budget(), origin=origin, progress=progress)
             if done.was_damaged or is_released(folder):
                 yield started, done
 
@@ -488,9 +464,4 @@ class Federation:
         Raises:
             EvidenceInvalid: it shows no fork.
         """
-        proof = parse_fork(data)
-        origin = proof.origin
-        if origin == self.settings.origin:
-            return keep_fork(self.home, proof, self.verifiers, origin)
-        peer = self.peers.find(origin)
-        return None if peer is None else keep_fork(self.home, proof, peer.verifiers, origin)
+        return self.fork_watch.take(data)

@@ -7,6 +7,7 @@ once, and again only when it changed.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import EvidenceInvalid, Finding
+from heritage_ledger.federation.client import answer_error
 from heritage_ledger.home.durable import write_file, writing
 from heritage_ledger.home.layout import asset_folder
 from heritage_ledger.log.checkpoint import open_checkpoint
@@ -21,7 +23,7 @@ from heritage_ledger.log.fork import MAX_FORK_SIZE, Fork, ForkProof, check_fork,
 from heritage_ledger.log.note import format_note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from heritage_ledger.home.layout import Home
@@ -68,6 +70,35 @@ def keep_fork(home: Home, proof: ForkProof, verifiers: Sequence[NoteVerifier], o
     # a file of this name that is no proof, or it would be kept: it gives way
     write_file(path, format_fork(_signed_by_log(proof, verifiers, origin)), mode=0o644, replace=True)
     return StoredFork(origin, fork.first.size, fork.second.size, path)
+
+
+def take_proof(home: Home, data: bytes, keys: Callable[[str], Sequence[NoteVerifier]]) -> StoredFork | None:
+    """Check a proof that somebody sent, and keep it; None where `keys` knows none of the log's keys.
+
+    Raises:
+        EvidenceInvalid: it is no proof, or does not show a fork.
+        DiskProblem: it cannot be written.
+    """
+    proof = parse_fork(data)
+    verifiers = keys(proof.origin)
+    return keep_fork(home, proof, verifiers, proof.origin) if verifiers else None
+
+
+def parse_hints(url: str, data: bytes) -> dict[str, str]:
+    """Return by origin the name of a proof that a peer lists at `url`: a hint what to ask it for, no more.
+
+    Raises:
+        EvidenceInvalid: it is no list of proofs (`peer-answer`).
+    """
+    try:
+        hints = {item["origin"]: item["file"] for item in json.loads(data)["forks"]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise answer_error(url, "a list of forks", repr(data)[:80]) from error
+    return {
+        origin: name
+        for origin, name in hints.items()
+        if isinstance(name, str) and name.isascii() and name.isprintable() and not set(name) & set("/?# ")
+    }
 
 
 def _signed_by_log(proof: ForkProof, verifiers: Sequence[NoteVerifier], origin: str) -> ForkProof:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from heritage_ledger.errors import EvidenceMissing, Finding, HeritageError, OperationFailed
 from heritage_ledger.federation.forks import is_frozen, keep_fork, stored_forks
 from heritage_ledger.federation.peers import peer_fetch
+from heritage_ledger.federation.quota import MirrorQuota
 from heritage_ledger.fixity.evidence import LogEvidence, open_evidence, open_recorded
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import writing
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.forks import StoredFork
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.home.layout import Home, MirrorHome
+    from heritage_ledger.home.settings import NodeSettings
     from heritage_ledger.home.state import StateStore
     from heritage_ledger.progress import Progress
 
@@ -53,9 +55,17 @@ def mirror_of(home: Home, state: StateStore, peer: Peer) -> Mirror:
 
 
 def sync_mirror(
-    home: Home, state: StateStore, peer: Peer, client: Client, *, progress: Progress = SILENT
+    home: Home,
+    state: StateStore,
+    peer: Peer,
+    client: Client,
+    *,
+    settings: NodeSettings,
+    progress: Progress = SILENT,
 ) -> Synced:
     """Bring the mirror of a peer's log up to what the peer publishes, and its index with it.
+
+    What it may take is bounded by `settings` (`mirror-quota`, `disk-full`).
 
     Nothing is raised for what the peer does wrong: that is a finding, and a fork is kept as its proof.
 
@@ -73,18 +83,20 @@ def sync_mirror(
         findings: list[Finding] = []
         try:
             _check_not_frozen(home, peer.origin)
-            size = _pull(mirror, peer, client, progress)
+            size = _pull(mirror, peer, client, progress, MirrorQuota(home, settings, peer.origin))
         except ForkFound as error:
             fork = keep_fork(home, error.proof, peer.verifiers, peer.origin)
             findings.append(error.finding)
         except HeritageError as error:
             findings.append(error.finding)
         findings += _absorb(home.mirror_of(peer.origin), peer)
-        findings += _keep_branch(home, state, peer, client)
+        findings += _keep_branch(home, state, peer, client, MirrorQuota(home, settings, peer.origin))
     return Synced(peer.origin, 0 if head is None else head.size, size, fork, tuple(findings))
 
 
-def _keep_branch(home: Home, state: StateStore, peer: Peer, client: Client) -> list[Finding]:
+def _keep_branch(
+    home: Home, state: StateStore, peer: Peer, client: Client, quota: MirrorQuota
+) -> list[Finding]:
     """Bring in the other history of a log that signed two, while its node still shows it."""
     for fork in stored_forks(home, peer.origin):
         if fork.is_readable:
@@ -104,20 +116,20 @@ def _keep_branch(home: Home, state: StateStore, peer: Peer, client: Client) -> l
         try:
             with writing(place.log):
                 place.log.mkdir(parents=True, exist_ok=True)
-            branch.pull(source, data)
+            branch.pull(source, data, quota=quota)
         except HeritageError as error:
             return [error.finding]
         return _absorb(place, peer)
     return []
 
 
-def _pull(mirror: Mirror, peer: Peer, client: Client, progress: Progress) -> int:
+def _pull(mirror: Mirror, peer: Peer, client: Client, progress: Progress, quota: MirrorQuota) -> int:
     prefix = f"{peer.url}/log"
     data = client.get(f"{prefix}/{CHECKPOINT}", limit=MAX_NOTE_SIZE)
     if data is None:
         raise EvidenceMissing("peer-no-log", "there is no log at this URL", path=peer.url)
     source = FetchedLog(mirror.files.folder, peer_fetch(client, prefix))
-    pulled = mirror.pull(source, data, progress=progress)
+    pulled = mirror.pull(source, data, progress=progress, quota=quota)
     size = mirror.open_checkpoint(data).size
     if size < pulled.size:
         raise OperationFailed(

@@ -12,6 +12,7 @@ import contextlib
 import os
 import stat
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.content.cid import format_cid
@@ -19,7 +20,16 @@ from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
 from heritage_ledger.events.bodies import FileFailure, recovery_body
 from heritage_ledger.federation.aside import Aside, begun_before
-from heritage_ledger.federation.assembly import Piece, Writer, bad_pieces, fetch, pieces, tree_files
+from heritage_ledger.federation.assembly import (
+    MAX_MISSING,
+    Piece,
+    Writer,
+    bad_pieces,
+    fetch,
+    pieces,
+    read_pieces,
+    tree_files,
+)
 from heritage_ledger.federation.source import Nodes, first_of
 from heritage_ledger.home.deep import lstat_below
 from heritage_ledger.home.durable import (
@@ -30,6 +40,7 @@ from heritage_ledger.home.durable import (
     sync_folder,
     writing,
 )
+from heritage_ledger.home.room import ENDLESS, Room, check_room
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
@@ -37,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heritage_ledger.content.blocks import PackageKey
+    from heritage_ledger.content.budget import TreeBudget
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.deposit.books import Books
@@ -77,15 +89,28 @@ class Repaired:
 class Repair:
     """Repairs packages of one home, own ones and replicas."""
 
-    def __init__(self, home: Home, local: Callable[[Cid], bytes], source: PeerBlocks) -> None:
-        """`local` gives blocks that are here and whole; `source` asks peers for the others."""
+    def __init__(
+        self,
+        home: Home,
+        local: Callable[[Cid], bytes],
+        source: PeerBlocks,
+        *,
+        room: Callable[[], Room] = lambda: ENDLESS,
+    ) -> None:
+        """`local` gives blocks that are here and whole; `source` asks peers for the others.
+
+        `room` says what may be written, asked before each file that is written anew.
+        """
         self._home = home
+        self._room = room
         self._local = local
         self._source = source
         self._get = Nodes(first_of(local, source.get), self._get_many)
 
-    def run(self, folder: Path, cid: Cid, *, origin: str, progress: Progress = SILENT) -> Repaired:
-        """Compare the bag in `folder` with `cid`, and mend what is not whole.
+    def run(
+        self, folder: Path, cid: Cid, budget: TreeBudget, *, origin: str, progress: Progress = SILENT
+    ) -> Repaired:
+        """Compare the bag in `folder` with `cid`, whose tree `budget` bounds, and mend what is not whole.
 
         Raises:
             DiskProblem: the disk is full or failing; every file is as it was, or whole.
@@ -100,7 +125,7 @@ class Repair:
         findings: list[Finding] = []
         expected: set[str] = set()
         try:
-            for file in tree_files(self._get, cid):
+            for file in tree_files(self._get, cid, budget):
                 expected.add(file.path)
                 if file.cid is None:
                     continue
@@ -132,7 +157,14 @@ class Repair:
         )
 
     def run_engine(
-        self, kubo: KuboEngine, package: PackageKey, cid: Cid, *, origin: str, progress: Progress = SILENT
+        self,
+        kubo: KuboEngine,
+        package: PackageKey,
+        cid: Cid,
+        budget: TreeBudget,
+        *,
+        origin: str,
+        progress: Progress = SILENT,
     ) -> Repaired:
         """Read every block of a package in Kubo, and replace those that are missing or changed.
 
@@ -152,7 +184,7 @@ class Repair:
                 progress.advance(size=sum(map(len, found.values())))
         if not lost and not kubo.is_pinned(cid):
             kubo.rename(package, cid)
-        paths = _paths(kubo.get, cid, mended | set(lost))
+        paths = _paths(kubo.get, cid, mended | set(lost), budget)
         findings = [_lost(piece) for one in lost for piece in paths.get(one, [Piece("", one, 0, 0)])]
         return Repaired(
             origin,
@@ -167,16 +199,23 @@ class Repair:
 
     def _mend(self, folder: Path, file: TreeFile, aside: Aside, progress: Progress) -> list[Finding] | None:
         """Make one file whole; return None if it was, or the ranges that nobody gave."""
-        bad, size = bad_pieces(folder, self._get, file)
         place = folder / file.path
         found = _size(folder, file.path)
-        progress.advance(files=1, size=size)
-        if not bad and found == size:
+        is_whole = found == file.size and next(bad_pieces(folder, self._get, file), None) is None
+        progress.advance(files=1, size=file.size)
+        if is_whole:
             return None
+        check_room(
+            Room(file.size, 1),
+            self._room(),
+            what="the file that is written anew",
+            path=place,
+            advice="free space, and run the same command again; the damaged file is as it was",
+        )
         temporary = aside.begin(file.path)
         with _opened(place.parent, folder):
             try:
-                missing = self._write_aside(place, temporary, file, bad, size)
+                missing = self._write_aside(folder, temporary, file)
                 if missing:
                     return [_lost(piece) for piece in missing]
                 if found is not None:
@@ -190,31 +229,33 @@ class Repair:
                     temporary.unlink(missing_ok=True)
         return []
 
-    def _write_aside(
-        self, place: Path, temporary: Path, file: TreeFile, bad: list[Piece], size: int
-    ) -> list[Piece]:
-        """Write the whole file under another name; return the pieces that nobody gave."""
-        wrong = {piece.offset for piece in bad}
+    def _write_aside(self, folder: Path, temporary: Path, file: TreeFile) -> list[Piece]:
+        """Write the whole file under another name; return the pieces that nobody gave.
+
+        One pass over its pieces: those that are whole in the bag are copied, the others fetched.
+        """
         with writing(temporary):
             temporary.touch(mode=0o600)
-        renamed = [_renamed(piece, temporary.name) for piece in bad]
         with Writer(temporary.parent) as write:
-            missing = fetch(renamed, self._get_many, write, SILENT)
+
+            def wanted() -> Iterator[Piece]:
+                for piece, data in read_pieces(folder, self._get, file):
+                    anew = _renamed(piece, temporary.name)
+                    if data is None:
+                        yield anew
+                    else:
+                        write(anew, data)
+
+            missing = fetch(wanted(), self._get_many, write, SILENT)
             if missing:
                 return [_renamed(piece, file.path) for piece in missing]
-            if place.is_file():
-                with writing(place), place.open("rb") as old:
-                    for piece in pieces(self._get, file):
-                        if piece.offset not in wrong:
-                            old.seek(piece.offset)
-                            write(_renamed(piece, temporary.name), old.read(piece.length))
-        again, _ = bad_pieces(temporary.parent, self._get, _as(file, temporary.name))
+        again = list(islice(bad_pieces(temporary.parent, self._get, _as(file, temporary.name)), MAX_MISSING))
         if again:
             return [_renamed(piece, file.path) for piece in again]
         with writing(temporary):
             descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
         try:
-            os.ftruncate(descriptor, size)
+            os.ftruncate(descriptor, file.size)
             sync_descriptor(descriptor, temporary)
         finally:
             os.close(descriptor)
@@ -255,14 +296,16 @@ def record_recovery(books: Books, repaired: Repaired, started: str) -> None:
     record_statement(books, body)
 
 
-def _paths(get: Callable[[Cid], bytes], root: Cid, cids: set[Cid]) -> dict[Cid, list[Piece]]:
+def _paths(
+    get: Callable[[Cid], bytes], root: Cid, cids: set[Cid], budget: TreeBudget
+) -> dict[Cid, list[Piece]]:
     """Find the pieces of files whose blocks these are, as far as the tree can be read."""
     found: dict[Cid, list[Piece]] = {}
     with contextlib.suppress(EvidenceMissing, EvidenceInvalid):
-        for file in tree_files(get, root) if cids else ():
+        for file in tree_files(get, root, budget) if cids else ():
             if file.cid is None:
                 continue
-            whole = Piece(file.path, file.cid, 0, file.size or 0)
+            whole = Piece(file.path, file.cid, 0, file.size)
             for piece in (whole, *pieces(get, file)):
                 if piece.cid in cids:
                     found.setdefault(piece.cid, []).append(piece)

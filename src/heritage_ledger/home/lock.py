@@ -26,22 +26,46 @@ _POLL_SECONDS = 0.002
 
 
 @contextlib.contextmanager
-def hold(path: Path, *, wait: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
+def hold(path: Path, *, wait: float = LOCK_WAIT_SECONDS, passing: bool = False) -> Iterator[None]:
     """Hold the exclusive lock file `path`, made when absent.
+
+    With `passing` the file is removed again by whoever holds it, so that names which come once leave no
+    files behind; everyone who holds such a lock must ask for it so.
 
     Raises:
         HomeLocked: another process held it for `wait` seconds (`home-locked`, with its process id).
     """
-    with writing(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open(path)
     try:
         _acquire(descriptor, path, wait)
+        while passing and not _is_at(descriptor, path):  # it was removed while this one waited for it
+            anew = _open(path)
+            os.close(descriptor)
+            descriptor = anew
+            _acquire(descriptor, path, wait)
         with contextlib.suppress(OSError):  # a full disk must not keep anyone from taking a lock
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-        yield
+        try:
+            yield
+        finally:
+            if passing:
+                with contextlib.suppress(OSError):
+                    path.unlink()
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    with writing(path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Say whether the file that is open is the one that has the name now."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 def _acquire(descriptor: int, path: Path, wait: float) -> None:

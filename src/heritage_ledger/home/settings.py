@@ -36,6 +36,10 @@ DEFAULT_PORT = 8463
 """Where a node listens unless it was told otherwise; 0 lets the system choose."""
 MAX_CHECK_DAYS = 3_650
 """The longest time between two checks of a package by the node."""
+MAX_MIB = 1 << 40
+"""The largest size that can be set, in MiB: 2^60 bytes."""
+MAX_ENTRIES = 1 << 40
+"""The most entries of a mirror that can be set."""
 MAX_SYNC_SECONDS = 86_400
 """The longest pause between two rounds of looking at peers."""
 DEFAULT_RATE = 50
@@ -92,6 +96,11 @@ class NodeSettings:
     the node compares every package with its address, 0 for never. `trusted_proxies` are the addresses and
     networks whose X-Forwarded-For is believed; `public_rate` is how many units of work a second the public
     may ask for from one address.
+
+    What comes from others is bounded: `reserve_mib` of the disk stay free of it (None: a share of the disk,
+    `heritage_ledger.home.room`), `replicas_mib` are taken by replicas in all and `peer_replicas_mib` by those
+    of one peer (0: as far as pledges and the reserve go), `mirrors_mib` and `peer_mirror_mib` by mirrors,
+    and a mirror has at most `peer_mirror_entries` entries.
     """
 
     host: str = "127.0.0.1"
@@ -104,6 +113,12 @@ class NodeSettings:
     check_days: int = 30
     trusted_proxies: tuple[str, ...] = ()
     public_rate: int = DEFAULT_RATE
+    reserve_mib: int | None = None
+    replicas_mib: int = 0
+    peer_replicas_mib: int = 0
+    mirrors_mib: int = 65_536
+    peer_mirror_mib: int = 16_384
+    peer_mirror_entries: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +391,12 @@ def _node(table: _Table) -> NodeSettings:
         table.count("check_days", usual.check_days, MAX_CHECK_DAYS, least=0),
         _proxies(table),
         table.count("public_rate", usual.public_rate, MAX_RATE),
+        table.count("reserve_mib", 0, MAX_MIB, least=0) if "reserve_mib" in table.values else None,
+        table.count("replicas_mib", usual.replicas_mib, MAX_MIB, least=0),
+        table.count("peer_replicas_mib", usual.peer_replicas_mib, MAX_MIB, least=0),
+        table.count("mirrors_mib", usual.mirrors_mib, MAX_MIB),
+        table.count("peer_mirror_mib", usual.peer_mirror_mib, MAX_MIB),
+        table.count("peer_mirror_entries", usual.peer_mirror_entries, MAX_ENTRIES),
     )
 
 

@@ -171,6 +171,11 @@ class IndexWriter:
                 BLOCKS, (block for row in batch if row.leaves for block in _blocks(package, row))
             )
 
+    def remove_content(self, package: int) -> None:
+        """Forget the files, blocks and nodes of a package whose bag is not held any more; its row stays."""
+        for table in (FILES, BLOCKS, NODES):
+            self._connection.execute(delete(table).where(table.c.package == package))
+
     def add_nodes(self, package: int, nodes: Iterable[tuple[Cid, bytes]]) -> None:
         """Add the dag-pb nodes of a package; what occurs in it twice (a copied folder) is kept once."""
         waiting = iter(nodes)

@@ -12,9 +12,10 @@ Two checkpoints of one log that cannot both be true end a pull with `ForkFound`,
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError
 from heritage_ledger.home.durable import writing
@@ -30,6 +31,7 @@ from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
     from typing import TypeAlias
 
@@ -42,10 +44,13 @@ if TYPE_CHECKING:
     Fetch: TypeAlias = Callable[[str, int], bytes | None]
 
 BUNDLES_AT_ONCE: Final = 16
-"""Bundles that are fetched, checked and put on the disk together: 4,096 entries, at most 256 MiB."""
+"""Bundles that are put on the disk together: 4,096 entries."""
+BYTES_AT_ONCE: Final = 8 << 20
+"""Bytes of bundles that are checked and wait to be put on the disk; a bundle may have 16 MiB itself."""
 _SIGNED: Final = "\n— ".encode()
-FETCH_THREADS: Final = 4
-"""Requests under way at once: enough that a distant log is not waited for entry by entry."""
+FETCH_THREADS: Final = 3
+"""Requests under way at once: enough that a distant log is not waited for entry by entry, few enough that
+the largest bundles fit into the memory of a node."""
 
 
 class ForkFound(EvidenceInvalid):
@@ -71,6 +76,16 @@ class Pulled:
     old_size: int
     size: int
     fetched: int
+
+
+class Quota(Protocol):
+    """What bounds a mirror; each method raises when there is more than is taken."""
+
+    def check_entries(self, old_size: int, size: int) -> None:
+        """Ask whether a mirror may grow from `old_size` to `size` entries, before anything is fetched."""
+
+    def charge(self, size: int, files: int) -> None:
+        """Ask whether `size` bytes in so many files may be written, before they are."""
 
 
 class FetchedLog(LogFiles):
@@ -176,10 +191,13 @@ class Mirror:
         check_fork(proof, self._verifiers, self.origin)
         raise ForkFound(self.origin, proof, smaller=smaller, larger=larger)
 
-    def pull(self, source: LogFiles, data: bytes, *, progress: Progress = SILENT) -> Pulled:
+    def pull(
+        self, source: LogFiles, data: bytes, *, progress: Progress = SILENT, quota: Quota | None = None
+    ) -> Pulled:
         """Bring the mirror up to the signed checkpoint `data`, from the files of `source`.
 
-        A checkpoint that is not larger than the mirror changes nothing, once it was compared.
+        A checkpoint that is not larger than the mirror changes nothing, once it was compared. `quota` is
+        asked before anything is fetched, and before each batch is written.
 
         Raises:
             ForkFound: the log shows two histories; nothing is changed.
@@ -197,10 +215,12 @@ class Mirror:
                 self._state.swap_head(self._name, size, head)
             self._settle(head)
             return Pulled(size, size, 0)
+        if quota is not None:
+            quota.check_entries(size, checkpoint.size)
         with writing(self.files.folder):
             self.files.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(LogDisk(self.files.folder)) as disk:
-            work = _Pull(self.files, source, disk, size, checkpoint)
+            work = _Pull(self.files, source, disk, size, checkpoint, quota)
             work.run(progress)
             new = Head(checkpoint.size, checkpoint.root, data)
             if head is None:
@@ -258,10 +278,17 @@ class Mirror:
 class _Pull:
     """The work of one pull, from `start` entries to those of `checkpoint`."""
 
-    def __init__(
-        self, files: LogFiles, source: LogFiles, disk: LogDisk, start: int, checkpoint: Checkpoint
+    def __init__(  # noqa: PLR0917 - the parts of a pull
+        self,
+        files: LogFiles,
+        source: LogFiles,
+        disk: LogDisk,
+        start: int,
+        checkpoint: Checkpoint,
+        quota: Quota | None = None,
     ) -> None:
         self.fetched = 0
+        self._quota = quota
         self._files = files
         self._source = source
         self._disk = disk
@@ -285,19 +312,35 @@ class _Pull:
         """Fetch, check and write everything between; the files are on the disk when this returns."""
         progress.begin("mirror", files=self._size - self._start)
         first, last = self._start // TILE_WIDTH, -(-self._size // TILE_WIDTH)
-        with ThreadPoolExecutor(FETCH_THREADS, "mirror") as pool:
-            for start in range(first, last, BUNDLES_AT_ONCE):
-                numbers = range(start, min(start + BUNDLES_AT_ONCE, last))
-                leaves = {number: self._tile(0, number) for number in numbers}
-                bundles = pool.map(self._bundle, leaves.keys(), leaves.values())
-                files: list[tuple[Tile | Bundle, bytes]] = []
-                for (number, hashes), data in zip(leaves.items(), bundles, strict=True):
-                    if data is not None:
-                        files.append((Tile(0, number, len(hashes)), b"".join(hashes)))
-                        files.append((Bundle(number, len(hashes)), data))
+        files: list[tuple[Tile | Bundle, bytes]] = []
+        for number, hashes, data in self._bundles(range(first, last)):
+            if data is not None:
+                files.append((Tile(0, number, len(hashes)), b"".join(hashes)))
+                files.append((Bundle(number, len(hashes)), data))
+            if len(files) >= 2 * BUNDLES_AT_ONCE or sum(len(some) for _, some in files) >= BYTES_AT_ONCE:
                 self._write(files)
-                progress.advance(files=sum(map(len, leaves.values())))
+                files = []
+            progress.advance(files=len(hashes))
+        self._write(files)
         self._write(list(self._upper_files()))
+
+    def _bundles(self, numbers: range) -> Iterator[tuple[int, list[bytes], bytes | None]]:
+        """Yield each bundle with its leaf hashes, in order; the next ones are on their way meanwhile."""
+        waiting: deque[tuple[int, list[bytes], Future[bytes | None]]] = deque()
+        with ThreadPoolExecutor(FETCH_THREADS, "mirror") as pool:
+            try:
+                for number in numbers:
+                    hashes = self._tile(0, number)
+                    waiting.append((number, hashes, pool.submit(self._bundle, number, hashes)))
+                    if len(waiting) == FETCH_THREADS:
+                        done, leaves, future = waiting.popleft()
+                        yield done, leaves, future.result()
+                while waiting:
+                    done, leaves, future = waiting.popleft()
+                    yield done, leaves, future.result()
+            finally:
+                for _, _, future in waiting:
+                    future.cancel()
 
     def _upper_files(self) -> Iterator[tuple[Tile | Bundle, bytes]]:
         for level in range(1, len(self._edges)):
@@ -343,6 +386,8 @@ class _Pull:
     def _write(self, items: Sequence[tuple[Tile | Bundle, bytes]]) -> None:
         if not items:
             return
+        if self._quota is not None:
+            self._quota.charge(sum(len(data) for _, data in items), len(items))
         for place, _ in items:
             self._disk.make_folder(place.path)
         self._disk.write([(place.path, data) for place, data in items], lambda: None)

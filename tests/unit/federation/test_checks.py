@@ -6,7 +6,6 @@ import pytest
 
 from heritage_ledger.content.cid import RAW, block_cid, format_cid
 from heritage_ledger.errors import HomeLocked
-from heritage_ledger.federation import checks
 from heritage_ledger.federation.checks import being_checked, due, note_check
 from heritage_ledger.home.layout import Home
 
@@ -47,10 +46,10 @@ def test_a_lost_note_costs_one_period(home):
     assert list(due(home, CIDS[:1], EVERY, NOW + 62 * DAY)) == CIDS[:1]
 
 
-def test_two_do_not_mend_one_package(home, monkeypatch):
-    monkeypatch.setattr(checks, "WAIT_SECONDS", 0.0)
+def test_two_do_not_mend_one_package(home):
     with being_checked(home, CIDS[0]), being_checked(home, CIDS[1]), pytest.raises(HomeLocked) as caught:
-        being_checked(home, CIDS[0]).__enter__()
+        being_checked(home, CIDS[0], wait=0).__enter__()
     assert caught.value.code == "home-locked"
     with being_checked(home, CIDS[0]):
         assert not (home.checked / format_cid(CIDS[0])).exists()  # a lock is no check
+    assert list(home.checked.iterdir()) == []  # and leaves nothing behind

@@ -7,7 +7,7 @@ import pytest
 from heritage_ledger import Ledger
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.events.bodies import replication_body
-from heritage_ledger.federation.replicas import Duties, pledge
+from heritage_ledger.federation.pledges import Duties, pledge
 
 ORIGIN = "museum.example/ledger/1"
 OTHERS = ("archive.example/ledger/1", "library.example/ledger/1")

@@ -10,36 +10,13 @@ import pytest
 from heritage_ledger import Ledger
 from heritage_ledger.errors import DiskProblem, EvidenceInvalid, EvidenceMissing, UsageError
 from heritage_ledger.federation import peers as module
-from heritage_ledger.federation.peers import Peer, Peers, format_peer, parse_peer
+from heritage_ledger.federation.peers import Peers, format_peer, parse_peer
 from heritage_ledger.home.layout import asset_folder
-from heritage_ledger.identity.didkey import format_did_key
-from heritage_ledger.identity.keys import Ed25519Signer
 from heritage_ledger.log.cosignature import Ed25519CosignatureSigner, Ed25519NoteSigner, _key_id
 from heritage_ledger.log.note import VerifierKey, format_vkey, parse_vkey
+from heritage_testkit.peers import peer, signer
 
 OWN = "museum.example/ledger/1"
-
-
-def signer(*words):
-    seed = "/".join(map(str, words)).encode().ljust(32, b".")[:32]
-    return Ed25519Signer.from_seed(seed)
-
-
-def peer(name, *, witness_of=None, **changes):
-    origin = f"{name}.example/ledger/1"
-    named = f"{witness_of or name}.example/ledger/1/witness"
-    made = Peer(
-        origin=origin,
-        institution=name.title(),
-        url=f"https://{name}.example",
-        log_keys=(Ed25519NoteSigner.of(origin, signer(name, "log")).verifier.vkey,),
-        witness_keys=(
-            Ed25519CosignatureSigner.of(named, signer(witness_of or name, "witness")).verifier.vkey,
-        ),
-        node_key=format_did_key(signer(name, "node").public),
-        genesis="00" * 32,
-    )
-    return replace(made, **changes)
 
 
 @pytest.fixture
