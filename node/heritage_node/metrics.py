@@ -14,7 +14,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from heritage_ledger.errors import DiskProblem, HeritageError, TemporaryFailure
+from heritage_ledger.errors import DiskProblem, HeritageError, OperationFailed, Severity, TemporaryFailure
+from heritage_ledger.fixity.heads import examine_heads
 from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.problems import problem
 from heritage_node.service import SERVICE
@@ -118,6 +119,16 @@ def _look(service: Service) -> None:
     service.checkpoint()
     service.federation.state.heads()
     service.ledger.index.absorbed()
+    for finding in examine_heads(service.ledger.home, service.ledger.settings):
+        if finding.severity is Severity.ERROR:
+            raise OperationFailed(
+                finding.code,
+                finding.message,
+                path=finding.path,
+                expected=finding.expected,
+                found=finding.found,
+                advice=finding.advice,
+            )
     free = shutil.disk_usage(service.ledger.home.root).free
     if free < LEAST_FREE:
         raise DiskProblem(

@@ -24,7 +24,8 @@ from heritage_ledger.federation.forks import stored_forks
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.signing import Gate
 from heritage_ledger.home.keyring import open_node_keys
-from heritage_ledger.home.settings import check_origin, read_secret
+from heritage_ledger.home.settings import check_origin
+from heritage_ledger.home.settings_table import read_secret
 from heritage_ledger.log.mirror import mirrored_name
 from heritage_node.costs import cost_of
 from heritage_node.pools import Pools

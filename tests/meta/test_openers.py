@@ -26,6 +26,7 @@ CALLERS = {
     ("federation/asking.py", "_accept", "open_note"): SOME,
     ("federation/floor.py", "_pull", "open_checkpoint"): EVERY,  # the mirror's own method
     ("federation/floor.py", "_signed_at", "open_checkpoint"): EVERY,  # of the keys that sign a time
+    ("federation/forks.py", "stripped", "open_checkpoint"): EVERY,
     ("federation/guard.py", "_own", "open_checkpoint"): EVERY,
     ("federation/recover.py", "published", "open_checkpoint"): EVERY,
     ("federation/recover.py", "begin_heads", "open_checkpoint"): EVERY,

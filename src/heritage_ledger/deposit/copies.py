@@ -17,7 +17,7 @@ from heritage_ledger.content.replication import CopyState
 from heritage_ledger.deposit.engines import open_kubo
 from heritage_ledger.errors import Finding, HeritageError, Severity, UsageError
 from heritage_ledger.fixity.verdict import Outcome
-from heritage_ledger.home.settings import read_secret
+from heritage_ledger.home.settings_table import read_secret
 from heritage_ledger.index.resolve import packages_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, OperationFa
 from heritage_ledger.fixity.packages import blocks_stage
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.home.release import is_released
-from heritage_ledger.home.settings import DEFAULT_CLASS, change_settings, read_secret
+from heritage_ledger.home.settings import DEFAULT_CLASS, change_settings
+from heritage_ledger.home.settings_table import read_secret
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:

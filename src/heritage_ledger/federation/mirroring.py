@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.forks import StoredFork
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.home.layout import Home, MirrorHome
-    from heritage_ledger.home.settings import NodeSettings
+    from heritage_ledger.home.node_settings import NodeSettings
     from heritage_ledger.home.state import StateStore
     from heritage_ledger.progress import Progress
 

@@ -14,7 +14,7 @@ from heritage_ledger.log.tiles import MAX_ENTRY_SIZE
 
 if TYPE_CHECKING:
     from heritage_ledger.home.layout import Home
-    from heritage_ledger.home.settings import NodeSettings
+    from heritage_ledger.home.node_settings import NodeSettings
 
 ROW_BYTES = 1_024
 """Bytes of index rows and tiles that each entry takes beside itself, about."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.pledges import Duties
     from heritage_ledger.federation.source import PeerBlocks
     from heritage_ledger.home.layout import Home
-    from heritage_ledger.home.settings import NodeSettings
+    from heritage_ledger.home.node_settings import NodeSettings
     from heritage_ledger.index.rows import PackageRow
     from heritage_ledger.index.store import Index
     from heritage_ledger.progress import Progress

@@ -27,7 +27,7 @@ from heritage_ledger.federation.peers import discover
 from heritage_ledger.federation.pledges import Duties, Pledge, holders
 from heritage_ledger.federation.quota import MirrorQuota
 from heritage_ledger.federation.replicas import Replicator
-from heritage_ledger.home.settings import NodeSettings
+from heritage_ledger.home.node_settings import NodeSettings
 from heritage_ledger.index.store import Index
 
 OWN, EVIL = "museum.example/ledger/1", "archive.example/ledger/1"

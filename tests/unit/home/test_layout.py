@@ -15,8 +15,8 @@ from heritage_ledger.home.settings import (
     check_origin,
     format_settings,
     parse_settings,
-    read_secret,
 )
+from heritage_ledger.home.settings_table import read_secret
 
 
 def test_a_new_home_needs_an_empty_folder(tmp_path):

@@ -1,0 +1,129 @@
+"""What `heritage.toml` says under `[node]` (`specs/home.md`, "Settings")."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from heritage_ledger.home.settings_table import check_secret, invalid
+
+if TYPE_CHECKING:
+    from heritage_ledger.home.settings_table import Table
+
+DEFAULT_PORT = 8463
+"""Where a node listens unless it was told otherwise; 0 lets the system choose."""
+MAX_CHECK_DAYS = 3_650
+"""The longest time between two checks of a package by the node."""
+MAX_MIB = 1 << 40
+"""The largest size that can be set, in MiB: 2^60 bytes."""
+MAX_ENTRIES = 1 << 40
+"""The most entries of a mirror that can be set."""
+MAX_SYNC_SECONDS = 86_400
+"""The longest pause between two rounds of looking at peers."""
+DEFAULT_RATE = 50
+"""Units of work a second for one address: `node/heritage_node/costs.py` says what each route costs."""
+MAX_RATE = 1_000_000
+"""A rate that limits nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """How this institution's node meets others.
+
+    `host` and `port` are where it listens, `url` where others reach it; `admin_token` says where the token
+    for local administration is found. `allow_private` lets peers live at loopback and private addresses.
+    `copies` is how many verified copies a package should have, its own among them. `check_days` is how often
+    the node compares every package with its address, 0 for never. `trusted_proxies` are the addresses and
+    networks whose X-Forwarded-For is believed; `public_rate` is how many units of work a second the public
+    may ask for from one address.
+
+    What comes from others is bounded: `reserve_mib` of the disk stay free of it (None: a share of the disk,
+    `heritage_ledger.home.room`), `replicas_mib` are taken by replicas in all and `peer_replicas_mib` by those
+    of one peer (0: as far as pledges and the reserve go), `mirrors_mib` and `peer_mirror_mib` by mirrors,
+    and a mirror has at most `peer_mirror_entries` entries.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    url: str | None = None
+    admin_token: str | None = None
+    allow_private: bool = False
+    sync_seconds: int = 60
+    copies: int = 2
+    check_days: int = 30
+    trusted_proxies: tuple[str, ...] = ()
+    public_rate: int = DEFAULT_RATE
+    reserve_mib: int | None = None
+    replicas_mib: int = 0
+    peer_replicas_mib: int = 0
+    mirrors_mib: int = 65_536
+    peer_mirror_mib: int = 16_384
+    peer_mirror_entries: int = 10_000_000
+
+
+NODE_KEYS = {one.name for one in fields(NodeSettings)} - {"host", "port"} | {"listen"}
+
+
+def parse_node(table: Table) -> NodeSettings:
+    """Read the table `[node]`."""
+    usual = NodeSettings()
+    host, colon, port = (table.text("listen") or f"{usual.host}:{usual.port}").rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) >= 1 << 16:
+        raise invalid('listen = "ADDRESS:PORT"', repr(table.values["listen"])[:80])
+    url = table.text("url")
+    if url is not None:
+        _check_own_url(url)
+    private = table.values.get("allow_private", usual.allow_private)
+    if not isinstance(private, bool):
+        raise invalid("allow_private = true or false", repr(private)[:80])
+    return NodeSettings(
+        host.strip("[]"),
+        int(port),
+        None if url is None else url.rstrip("/"),
+        check_secret(table.text("admin_token")),
+        private,
+        table.count("sync_seconds", usual.sync_seconds, MAX_SYNC_SECONDS),
+        table.count("copies", usual.copies),
+        table.count("check_days", usual.check_days, MAX_CHECK_DAYS, least=0),
+        _proxies(table),
+        table.count("public_rate", usual.public_rate, MAX_RATE),
+        table.count("reserve_mib", 0, MAX_MIB, least=0) if "reserve_mib" in table.values else None,
+        table.count("replicas_mib", usual.replicas_mib, MAX_MIB, least=0),
+        table.count("peer_replicas_mib", usual.peer_replicas_mib, MAX_MIB, least=0),
+        table.count("mirrors_mib", usual.mirrors_mib, MAX_MIB),
+        table.count("peer_mirror_mib", usual.peer_mirror_mib, MAX_MIB),
+        table.count("peer_mirror_entries", usual.peer_mirror_entries, MAX_ENTRIES),
+    )
+
+
+def _check_own_url(url: str) -> None:
+    """Refuse a URL that peers could not sign a request for: they sign one spelling of it."""
+    try:
+        parts = urlsplit(url)
+        usable = (
+            parts.scheme in {"http", "https"}
+            and parts.hostname
+            and "@" not in parts.netloc
+            and parts.port != 0
+            and not {"?", "#", " "} & set(url)
+            and url.isascii()
+        )
+    except ValueError:  # a port above 65535, half an IPv6 address
+        usable = False
+    if not usable:
+        expected = 'url = "https://HOST[:PORT][/PATH]", without name, password, query or fragment, in ASCII'
+        raise invalid(expected, "another URL")  # never the text itself, which may hold a password
+
+
+def _proxies(table: Table) -> tuple[str, ...]:
+    names = table.names("trusted_proxies")
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError as error:
+            raise invalid(
+                'trusted_proxies = ["ADDRESS", "NETWORK/BITS"]', f"{name!r}: {error}"[:80]
+            ) from error
+    return names
