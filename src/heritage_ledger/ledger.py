@@ -38,7 +38,7 @@ from heritage_ledger.fixity.verdict import Verdict
 from heritage_ledger.home.keyring import open_keys
 from heritage_ledger.home.layout import Home, open_home
 from heritage_ledger.home.settings import DEFAULT_CLASS, Settings, check_database, read_settings
-from heritage_ledger.index.resolve import event_of, package_of, packages_of
+from heritage_ledger.index.resolve import event_of, package_of, packages_named
 from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.cosignature import Ed25519Verifier, MLDSA44CosignatureVerifier
 from heritage_ledger.log.files import LogFiles
@@ -354,10 +354,7 @@ class Ledger:
     def _recorded(self, names: Sequence[str], evidence: LogEvidence) -> list[PackageRow]:
         """The packages that are named, each once; all where none is. A deposit of this moment is left out."""
         size = None if evidence.checkpoint is None else evidence.checkpoint.size
-        if names:
-            found = [row for name in names for row in packages_of(self.index, name)]
-        else:
-            found = list(self.index.packages())
+        found = packages_named(self.index, names) if names else list(self.index.packages())
         return list({row.log_index: row for row in found if size is None or row.log_index < size}.values())
 
     def verify_log(self, *, progress: Progress = SILENT) -> Verdict:

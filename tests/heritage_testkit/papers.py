@@ -37,7 +37,8 @@ def befriend(ledger: Ledger, other: Path, url: str) -> Synced:
     papers = Papers(url, other)
     peer = discover(papers, url)  # type: ignore[arg-type]
     ledger.federation.peers.add(peer)
-    return sync_mirror(ledger.home, ledger.federation.state, peer, papers)  # type: ignore[arg-type]
+    settings = ledger.settings.node
+    return sync_mirror(ledger.home, ledger.federation.state, peer, papers, settings=settings)  # type: ignore[arg-type]
 
 
 def without_kind(checkpoint: bytes, vkeys: list[str], kind: int) -> bytes:

@@ -87,12 +87,14 @@ class Promises:
         """Take the pledge to a peer back, or to the log of an origin that is no peer any more.
 
         Raises:
+            EvidenceMissing: there is no such peer, nor a pledge to such a log (`peer-unknown`).
             UsageError: nothing is promised to it (`pledge-none`).
         """
         origin = self.origin_of(which)
         with self._signing:
             last = self.latest().get(origin)
             if last is None:
+                self._peers.get(which)
                 raise no_pledge(origin)
             withdraw(self._books(), last)
         return self.latest()[origin]
@@ -128,8 +130,15 @@ class Promises:
         return next((peer.origin for peer in self._peers if named in {peer.origin, peer.url}), which)
 
     def replicas(self, which: str | None = None) -> Iterator[HeldReplica]:
-        """What is held for others, all of it or for one log."""
-        return held_replicas(self._home, None if which is None else self.origin_of(which))
+        """What is held for others, all of it or for one log.
+
+        Raises:
+            EvidenceMissing: no peer has this name, and nothing is held of such a log (`peer-unknown`).
+        """
+        held = list(held_replicas(self._home, None if which is None else self.origin_of(which)))
+        if which is not None and not held:
+            self._peers.get(which)
+        return iter(held)
 
     def drop(self, which: str, cid: str | None = None) -> Iterator[HeldReplica]:
         """Give up replicas of a log's packages, all or one; yield each that is gone.

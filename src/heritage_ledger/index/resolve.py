@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from heritage_ledger.content.cid import parse_cid_spelling
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, UsageError
 from heritage_ledger.index.rows import AssetRow, EventRow, FileFound, PackageRow, PackagesFound, Place
+from heritage_ledger.index.selection import not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from heritage_ledger.index.store import Index
 
@@ -162,6 +163,26 @@ def packages_of(index: Index, what: str) -> list[PackageRow]:
             found=" ".join(found.types),
         )
     return [package]
+
+
+def packages_named(index: Index, names: Iterable[str]) -> list[PackageRow]:
+    """Return the packages of every name, as `packages_of` does for one.
+
+    Raises:
+        EvidenceMissing: some name nothing (`not-found`); all of them are told of at once.
+    """
+    rows: list[PackageRow] = []
+    missing = []
+    for name in names:
+        try:
+            rows += packages_of(index, name)
+        except EvidenceMissing as error:
+            if error.code != "not-found":
+                raise
+            missing.append(name)
+    if missing:
+        raise not_found(*missing)
+    return rows
 
 
 def packages_here(index: Index, what: str | None) -> list[PackageRow]:

@@ -13,7 +13,7 @@ NAMES = {
     "verify": {"assets": ["verify", "{}"]},
     "list": {"peer": ["list", "--peer", "{}"]},
     "show": {"what": ["show", "{}"], "peer": ["show", ASSET, "--peer", "{}"]},
-    "events": {"asset": ["events", "{}"], "peer": ["events", "--peer", "{}"]},
+    "events": {"what": ["events", "{}"], "peer": ["events", "--peer", "{}"]},
     "trace": {"what": ["trace", "{}"], "peer": ["trace", ASSET, "--peer", "{}"]},
     "prove": {"what": ["prove", "{}", "-o", "-"]},
     "export": {
@@ -26,6 +26,11 @@ NAMES = {
     "pledge": {"which": ["pledge", "{}", "--until", "2099-12-31"]},
     "peer status": {"which": ["peer", "status", "{}"]},
     "peer remove": {"which": ["peer", "remove", "{}"]},
+    "replica list": {"which": ["replica", "list", "{}"]},
+    "replica drop": {
+        "which": ["replica", "drop", "{}", "--yes"],
+        "cid": ["replica", "drop", "archive.example/ledger/1", "{}", "--yes"],
+    },
 }
 """How a command is called with a name of something that this home or a peer should have."""
 NO_NAMES = {
@@ -56,7 +61,7 @@ CALLS = [(name, words) for calls in NAMES.values() for name, words in calls.item
 def test_a_name_that_matches_nothing_is_not_found(place, name, words, what):
     done = run_command("--home", place / "home", "--json", *(word.format(what) for word in words))
     assert done.code == 5, done
-    assert done.verdict["code"] in {"not-found", "peer-unknown"}
+    assert done.verdict["code"] in {"not-found", "peer-unknown", "replica-unknown"}
     assert {line["type"] for line in done.lines} <= {"finding", "verdict"}
 
 

@@ -39,7 +39,7 @@ CHANGES = {
         "peer": (["show", "1"], ["show", "1", "--peer", PEER]),
     },
     "events": {
-        "asset": (["events"], ["events", ASSET]),
+        "what": (["events"], ["events", ASSET]),
         "peer": (["events"], ["events", "--peer", PEER]),
     },
     "list": {"peer": (["list"], ["list", "--peer", PEER])},
@@ -54,15 +54,16 @@ CHANGES = {
     "log key": {},
     "log verify": {},
     "peer list": {},
+    "replica list": {"which": (["replica", "list"], ["replica", "list", PEER])},
 }
 """For each parameter of a command that gives evidence or judges it: a call without it, and one with it."""
 OTHERS = {
     "init", "ingest", "adopt", "index rebuild", "database move", "engine move", "export", "replicate",
     "pledge", "restore", "repair", "peer add", "peer remove", "peer sync", "node run", "demo",
-    "backup", "log recover",
+    "backup", "log recover", "replica drop",
 }  # fmt: skip
 """Commands that do something; what they were asked for shows in what they did."""
-SAME = {("peer status", "which")}
+SAME = {("peer status", "which"), ("replica list", "which")}
 """Parameters with a value that says the same here, because the home has one peer only."""
 
 

@@ -73,11 +73,14 @@ def test_a_mirror_takes_nothing_by_one_kind(museum, archive, peer, tmp_path, kin
     deposit(archive, tmp_path / "more")
     papers = Papers(URL, archive.home.root)
     papers.change["log/checkpoint"] = cut(archive, kind)
-    synced = sync_mirror(museum.home, museum.federation.state, peer, papers)
+    synced = sync_mirror(museum.home, museum.federation.state, peer, papers, settings=museum.settings.node)
     assert [finding.code for finding in synced.findings] == ["checkpoint-unsigned"]
     assert synced.size == 2
     papers.change.clear()
-    assert sync_mirror(museum.home, museum.federation.state, peer, papers).size == 3
+    assert (
+        sync_mirror(museum.home, museum.federation.state, peer, papers, settings=museum.settings.node).size
+        == 3
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

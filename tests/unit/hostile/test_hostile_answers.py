@@ -27,12 +27,14 @@ from heritage_ledger.content.http import parse_address
 from heritage_ledger.content.kubo_rpc import KuboRpc
 from heritage_ledger.content.pinning import PinningService
 from heritage_ledger.errors import HeritageError
+from heritage_ledger.federation.asking import ASK_SECONDS, Asking, OwnLog
 from heritage_ledger.federation.client import Client
 from heritage_ledger.federation.mirroring import mirror_of, sync_mirror
 from heritage_ledger.federation.notices import Notices
 from heritage_ledger.federation.peers import Peer, discover, peer_fetch
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.witnessing import Witnesses
+from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.fork import MAX_FORK_SIZE
 from heritage_ledger.log.mirror import FetchedLog
 from heritage_ledger.log.policy import Policy, PolicyLog, PolicyWitness
@@ -79,7 +81,13 @@ class World:
 
 
 def look(world, url):
-    synced = sync_mirror(world.ledger.home, world.ledger.federation.state, world.peer(url), world.client)
+    synced = sync_mirror(
+        world.ledger.home,
+        world.ledger.federation.state,
+        world.peer(url),
+        world.client,
+        settings=world.ledger.settings.node,
+    )
     for finding in synced.findings:
         raise HeritageError(finding.code, finding.message)
 
@@ -96,7 +104,7 @@ def list_forks(world, url):
         federation = world.ledger.federation
         client, federation.client = federation.client, world.client
         try:
-            federation._take_forks(world.peer(url))
+            federation.fork_watch.take_from(world.peer(url))
         finally:
             federation.client = client
 
@@ -153,8 +161,8 @@ PLACES = {
     ),
     "a peer's checkpoint": Place(("federation.mirroring._pull",), look),
     "a peer's tiles": Place(("federation.peers.fetch", "federation.mirroring._keep_branch"), pull),
-    "a peer's list of forks": Place(("federation.federation._take_forks",), list_forks),
-    "a peer's fork proof": Place(("federation.federation._take_forks",), one_fork),
+    "a peer's list of forks": Place(("federation.fork_watch.take_from",), list_forks),
+    "a peer's fork proof": Place(("federation.fork_watch.take_from",), one_fork),
     "a notice": Place(("federation.notices.tell",), notify),
     "a witness": Place(("federation.witnessing._ask",), cosign),
     "blocks of a peer": Place(("federation.source._ask",), blocks),
@@ -203,8 +211,8 @@ PLACES = {
     "a gateway": Place(("content.gateway.get",), engine(Gateway, lambda one: one.get(CID))),
 }
 ELSEWHERE = {
-    "federation.asking._question": "as a witness is asked; whatever comes is its silence (test_guard)",
-    "federation.asking.fetch_proof": "as a checkpoint is; whatever comes proves nothing (test_guard)",
+    "federation.asking._question": "as a witness is asked; whatever comes is no confirmation: tested below",
+    "federation.asking.fetch_proof": "as a checkpoint is; whatever comes proves nothing: tested below",
     "federation.floor._pull": "pulls as mirrors do",
     "federation.guard.catch_up": "pulls as mirrors do",
     "federation.recover.fill": "pulls as mirrors do",
@@ -319,3 +327,34 @@ def test_every_place_that_asks_is_in_the_table():
     listed = {site for place in PLACES.values() for site in place.sites} | set(ELSEWHERE)
     assert sites() - listed == set()
     assert listed - sites() == set()
+
+
+def test_a_witness_of_any_shape_confirms_nothing_and_keeps_nobody_waiting(world):
+    """Whether this home is the newest copy of its log is not decided by an answer that is none."""
+    found: dict[str, tuple[str, float]] = {}
+
+    def ask(shape):
+        with hostile(SHAPES[shape]) as url:
+            own = OwnLog(
+                world.ledger.origin,
+                world.ledger.federation.log,
+                tuple(world.ledger.federation.verifiers),
+                *open_checkpoint(
+                    world.ledger.federation.log.read_checkpoint(),
+                    world.ledger.federation.verifiers,
+                    world.ledger.origin,
+                ),
+            )
+            policy = world.witnesses(url)._policy
+            start = time.monotonic()
+            said = Asking(world.client, policy, own, {}, set()).wait()
+            found[shape] = type(said[url]).__name__, time.monotonic() - start
+
+    threads = [threading.Thread(target=ask, args=(shape,), daemon=True) for shape in SHAPES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert set(SHAPES) - set(found) == set()
+    assert {said for said, _ in found.values()} <= {"Silent", "Claimed", "Forgot"}
+    assert {shape: taken for shape, (_, taken) in found.items() if taken > ASK_SECONDS + LOAD} == {}

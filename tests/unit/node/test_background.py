@@ -20,7 +20,7 @@ from heritage_ledger import Ledger
 from heritage_ledger.content.exchange import Waits
 from heritage_ledger.errors import EvidenceInvalid, Finding, TemporaryFailure
 from heritage_ledger.federation.client import Client
-from heritage_ledger.federation.replicas import pledge
+from heritage_ledger.federation.pledges import pledge
 from heritage_ledger.identity.didkey import format_did_key
 from heritage_ledger.identity.keys import Ed25519Signer
 from heritage_ledger.log.cosignature import Ed25519CosignatureVerifier, Ed25519Verifier

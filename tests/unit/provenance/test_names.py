@@ -13,7 +13,7 @@ from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.errors import EvidenceMissing, UsageError
 from heritage_ledger.events.bodies import dissemination_body, recovery_body, replication_body
 from heritage_ledger.federation.peers import Peer
-from heritage_ledger.federation.replicas import pledge
+from heritage_ledger.federation.pledges import pledge
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.identity.didkey import format_did_key
 from heritage_ledger.index.resolve import spellings
