@@ -172,14 +172,16 @@ def packages_named(index: Index, names: Iterable[str]) -> list[PackageRow]:
         EvidenceMissing: some name nothing (`not-found`); all of them are told of at once.
     """
     rows: list[PackageRow] = []
-    missing = []
+    missing: dict[str, EvidenceMissing] = {}
     for name in names:
         try:
             rows += packages_of(index, name)
         except EvidenceMissing as error:
             if error.code != "not-found":
                 raise
-            missing.append(name)
+            missing[name] = error
+    if len(missing) == 1:
+        raise next(iter(missing.values()))
     if missing:
         raise not_found(*missing)
     return rows
