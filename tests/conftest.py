@@ -20,7 +20,7 @@ settings.load_profile("ci" if IN_CI else "dev")
 # tests start inherit this
 _MARKS = tempfile.TemporaryDirectory(prefix="heritage-marks-", ignore_cleanup_errors=True)
 os.environ["HERITAGE_MARKS"] = os.path.join(_MARKS.name, "state")  # noqa: PTH118 - before any test's imports
-os.environ["XDG_RUNTIME_DIR"] = _MARKS.name
+os.environ["HERITAGE_MEMORY"] = _MARKS.name
 
 
 @pytest.hookimpl(hookwrapper=True)

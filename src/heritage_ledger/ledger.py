@@ -367,10 +367,10 @@ class Ledger:
 
     # keeping
 
-    def backup(self, folder: Path, *, progress: Progress = SILENT) -> BackedUp:
+    def backup(self, folder: Path, *, check: bool = False, progress: Progress = SILENT) -> BackedUp:
         """Bring the backup in `folder` up to this home, which may be in use; see `federation.backup`."""
         get = None if self.kubo is None else self.kubo.get
-        return backup(self.federation, self.index, get, Path(folder), progress=progress)
+        return backup(self.federation, self.index, get, Path(folder), check=check, progress=progress)
 
     @classmethod
     def restore(

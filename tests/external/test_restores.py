@@ -24,7 +24,7 @@ MARKED = {"the quorum of its policy confirmed its head", "nothing speaks against
 def outside(tmp_path, monkeypatch):
     memory, state = tmp_path / "run", tmp_path / "state"
     memory.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(memory))
+    monkeypatch.setenv("HERITAGE_MEMORY", str(memory))
     monkeypatch.setenv("HERITAGE_MARKS", str(state))
     return memory, state
 

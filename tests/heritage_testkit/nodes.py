@@ -68,7 +68,7 @@ class Institution:
         """What every process of it is started with: each institution is a machine of its own."""
         memory, lasting = self.marks
         memory.mkdir(mode=0o700, exist_ok=True)
-        return os.environ | {"XDG_RUNTIME_DIR": str(memory), "HERITAGE_MARKS": str(lasting)}
+        return os.environ | {"HERITAGE_MEMORY": str(memory), "HERITAGE_MARKS": str(lasting)}
 
     def settings(self, *, port: int = 0, sync: int = 1) -> None:
         path = self.home / "heritage.toml"

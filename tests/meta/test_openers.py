@@ -25,9 +25,11 @@ CALLERS = {
     ("federation/asking.py", "open", "open_checkpoint"): EVERY,
     ("federation/asking.py", "_accept", "open_note"): SOME,
     ("federation/floor.py", "_pull", "open_checkpoint"): EVERY,  # the mirror's own method
-    ("federation/floor.py", "_signed_at", "open_checkpoint"): EVERY,  # of the keys that sign a time
+    ("federation/floor.py", "is_enough", "open_checkpoint"): EVERY,  # the mirror's own method
     ("federation/forks.py", "stripped", "open_checkpoint"): EVERY,
     ("federation/guard.py", "_own", "open_checkpoint"): EVERY,
+    ("federation/guard.py", "ask_about", "open_checkpoint"): EVERY,
+    ("federation/recover.py", "check_unseen", "open_checkpoint"): EVERY,
     ("federation/recover.py", "published", "open_checkpoint"): EVERY,
     ("federation/recover.py", "begin_heads", "open_checkpoint"): EVERY,
     ("federation/mirroring.py", "_pull", "open_checkpoint"): EVERY,

@@ -93,16 +93,20 @@ def backup(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="An empty folder, or the backup to bring up to date.")
     ],
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read what is there already too, and copy anew what is damaged.")
+    ] = False,
 ) -> Ending:
     """Copy the home to another disk while it is in use; what is there already is not copied again.
 
-    Every bag is read back and compared with its address before it gets its place. Bags that are damaged at
-    home are named and left out, and end this command with 3. The keys are copied as they are: sealed, if they
-    are.
+    Every bag is read back and compared with its address before it gets its place. Bags that are damaged, at
+    home or in the backup, are named, and end this command with 3. The keys are copied as they are: sealed,
+    if they are.
     """
     session = session_of(context)
     with session.ledger() as ledger, session.progress() as progress:
-        done = ledger.backup(named_path(str(folder)), progress=progress)
+        done = ledger.backup(named_path(str(folder)), check=check, progress=progress)
     session.clear()
     for finding in done.findings:
         session.output.result("finding", finding, text.finding_lines(finding, session.output))

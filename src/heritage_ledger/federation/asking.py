@@ -33,6 +33,8 @@ ASK_SECONDS: Final = 2.0
 """How long witnesses are waited for; a deposit is copied meanwhile."""
 GRACE_SECONDS: Final = 0.25
 """How much longer the others are waited for once a quorum has answered."""
+SKEW_SECONDS: Final = 120
+"""How far the clock of a witness may be behind ours for its cosignature to be one of now."""
 _TRIES: Final = 4
 
 
@@ -87,6 +89,10 @@ class Asking:
         self.proofs: list[bytes] = []
         """Checkpoints signed by this log that witnesses hold, and that are not the head in question."""
         self._changed = threading.Condition()
+        self._proving: set[str] = set()
+        self.began = uptime()
+        """When the witnesses were asked: how old an answer may be is counted from then."""
+        self._asked_at = int(time.time())
         self._until = time.monotonic() + ASK_SECONDS
         for url in self.urls:
             if url in busy:
@@ -95,10 +101,15 @@ class Asking:
                 busy.add(url)
                 start_daemon(partial(self._ask, url))
 
+    def is_about(self, own: OwnLog) -> bool:
+        """Say whether the head in question is the one of `own`."""
+        asked = self._own.checkpoint
+        return (asked.size, asked.root) == (own.checkpoint.size, own.checkpoint.root)
+
     def wait(self) -> dict[str, Answer]:
         """Wait until all have answered, or the time is over; return what was said by then."""
         with self._changed:
-            while len(self.answers) < len(self.urls):
+            while len(self.answers) < len(self.urls) or self._proving:
                 now = time.monotonic()
                 if self._policy.is_met(self._confirmed()):
                     self._until = min(self._until, now + GRACE_SECONDS)
@@ -114,22 +125,36 @@ class Asking:
 
     def _ask(self, url: str) -> None:
         answer: Answer = Silent("it cannot be asked")
-        proof = None
         try:
-            answer, proof = self._question(url)
+            answer = self._question(url)
         except HeritageError as error:
             answer = Silent(error.code)
         except Exception as error:  # noqa: BLE001 - whatever one witness makes happen is its silence
             answer = Silent(type(error).__name__)
+        is_claim = isinstance(answer, Claimed)
+        with self._changed:  # a claim counts from now on, whether a proof comes in time or not
+            self.answers[url] = answer
+            if is_claim:
+                self._proving.add(url)
+            else:
+                self._busy.discard(url)
+            self._changed.notify_all()
+        if is_claim:
+            self._take_proof(url)
+
+    def _take_proof(self, url: str) -> None:
+        proof = None
+        try:
+            proof = self._prove(url)
         finally:
             with self._changed:
                 self._busy.discard(url)
-                self.answers[url] = answer
+                self._proving.discard(url)
                 if proof is not None:
                     self.proofs.append(proof)
                 self._changed.notify_all()
 
-    def _question(self, url: str) -> tuple[Answer, bytes | None]:
+    def _question(self, url: str) -> Answer:
         size, known = self._own.checkpoint.size, self._known.get(url, 0)
         old = (
             0  # whoever knows the log tells its size; who takes it from nothing has never seen it, or forgot
@@ -140,29 +165,37 @@ class Asking:
             answer = self._client.ask("POST", f"{url}/add-checkpoint", body=body, limit=MAX_NOTE_SIZE)
             if answer.status == 200:
                 confirmed = self._accept(url, answer.body)
-                return (confirmed if old >= known else Forgot(f"nothing, of {known} that it cosigned")), None
+                return confirmed if old >= known else Forgot(f"nothing, of {known} that it cosigned")
             kind = answer.headers.get("content-type", "").partition(";")[0].strip()
             if answer.status == 409 and kind == SIZE_TYPE:
                 old = parse_size(answer.body.decode("ascii").removesuffix("\n"))
                 if old < known:
-                    return Forgot(f"{old} entries, of {known} that it cosigned"), None
+                    return Forgot(f"{old} entries, of {known} that it cosigned")
                 if old <= size:
                     continue
-                return Claimed(f"{old} entries"), self._prove(url)
+                return Claimed(f"{old} entries", old)
             if answer.status in {409, 422}:
-                return Claimed("another history"), self._prove(url)
-            return Silent(f"status {answer.status}"), None
-        return Silent("another size with every request"), None
+                return Claimed("another history")
+            return Silent(f"status {answer.status}")
+        return Silent("another size with every request")
 
     def _accept(self, url: str, lines: bytes) -> Answer:
         note = open_note(self._own.note.text + b"\n" + lines, self._policy.verifiers)
         here = {one.name for one in self._policy.witnesses if one.url == url}
-        return Confirmed(frozenset(self._policy.cosigned(note).keys() & here))
+        cosigned = self._policy.cosigned(note)
+        # an old cosignature of this head is public: only one of now says that nothing larger was seen
+        fresh = {name for name, at in cosigned.items() if at >= self._asked_at - SKEW_SECONDS}
+        return Confirmed(frozenset(fresh & here))
 
     def _prove(self, url: str) -> bytes | None:
         """Fetch the checkpoint that a witness holds; not every one gives it, and none is no statement."""
         name = sha256(self._own.origin.encode()).hexdigest()
         return fetch_proof(self._client, f"{url}/{name}/{CHECKPOINT}", self._own)
+
+
+def uptime() -> float:
+    """Seconds of a clock that never goes back and counts the time for which the machine is suspended too."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def fetch_proof(client: Client, url: str, own: OwnLog) -> bytes | None:

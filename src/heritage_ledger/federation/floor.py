@@ -12,16 +12,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError, Severity
+from heritage_ledger.errors import Finding, HeritageError, Severity
 from heritage_ledger.federation.client import check_status
 from heritage_ledger.federation.forks import keep_fork
 from heritage_ledger.federation.mirroring import mirror_of
 from heritage_ledger.federation.peers import peer_fetch
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import writing
-from heritage_ledger.home.marks import settle_floor
-from heritage_ledger.log.checkpoint import open_checkpoint
-from heritage_ledger.log.cosignature import MLDSA44CosignatureVerifier, cosignature_time
+from heritage_ledger.home.marks import note_shown, settle_floor
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_ledger.log.merkle import prove_root
 from heritage_ledger.log.mirror import FetchedLog, ForkFound, Mirror
@@ -113,19 +111,18 @@ class _Floor:
         return None if UNSURE_HEADER in answer.headers else answer.body
 
     def is_enough(self, unsure: Unsure) -> bool:
-        """Say whether others, or the log itself by something signed since, show how far the log has come."""
-        if self.answered and 2 * self.answered >= self.others:
-            return True
-        return self.own is not None and self._signed_at(self.own) > unsure.since
+        """Say whether it is shown how far the log has come, by others where there are any.
 
-    def _signed_at(self, data: bytes) -> int:
-        """When the log signed a checkpoint, in POSIX seconds, by the key of it that names a time."""
-        timed = [one for one in self._peer.verifiers if isinstance(one, MLDSA44CosignatureVerifier)]
-        try:
-            _, note = open_checkpoint(data, timed, self._peer.origin)
-        except EvidenceInvalid:
-            return 0
-        return max(cosignature_time(one.payload) for one in note.verified)
+        Where there is nobody else, the log must have grown since it was first looked at after the restore:
+        a log that was restored too does not grow before somebody has told it how far it had come.
+        """
+        if self.others:
+            return 2 * self.answered >= self.others
+        if self.own is None:
+            return False
+        size = self._mirror.open_checkpoint(self.own).size
+        note_shown(self._home, self._peer.origin, size)
+        return size > dict(unsure.shown).get(self._peer.origin, size)
 
     def raise_to(self, witness: Witness) -> None:
         """Let the witness believe no less than the mirror has now.
@@ -161,7 +158,7 @@ def _waiting(peer: Peer, others: int, answered: int) -> Finding:
         "witness-floor",
         "this witness was restored; it cosigns this log again when it knows how far it had come",
         peer.origin,
-        expected=f"mirrors of the log at half of {others} other institutions, or a checkpoint signed since",
+        expected=f"mirrors of the log at half of {others} others, or without any that the log grows",
         found=f"{answered} mirrors",
         advice="it is tried again with each look at the peer; `heritage log recover --newest` says that "
         "nothing was forgotten",

@@ -28,9 +28,10 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A witness says without proof that it holds something else: `said` is for a person."""
+    """A witness says without proof that it holds something else: `said`, and where it names one `size`."""
 
     said: str
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def decide(policy: Policy, answers: Mapping[str, Answer], *, doubt: bool, proven
     1. A quorum of the policy confirmed the head.
     2. Nobody decides, but the marks of the home do not speak against it: then silence does not stop it, and a
        claim neither where a mark shows that nothing was rolled back since the machine runs. After a reboot,
-       which takes that mark away, a claim leaves it open.
+       which takes that mark away, a claim stops it unless the others are enough as in 3.
     3. There is doubt. Nobody claims more, at least half of the witnesses confirmed the head, and they are so
        many that no checkpoint can have met the policy without one of them.
 
@@ -78,9 +79,9 @@ def decide(policy: Policy, answers: Mapping[str, Answer], *, doubt: bool, proven
     if policy.is_met(confirmed):
         return Basis.WITNESSES
     is_claimed = any(isinstance(one, Claimed) for one in answers.values())
-    if not doubt:
-        return Basis.MARKS if proven or not is_claimed else None
-    if is_claimed:
+    if not doubt and (proven or not is_claimed):
+        return Basis.MARKS
+    if doubt and is_claimed:
         return None
     every = {witness.name for witness in policy.witnesses}
     urls = {witness.url or witness.name for witness in policy.witnesses}

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import (
@@ -22,7 +21,7 @@ from heritage_ledger.errors import (
     OperationFailed,
     TemporaryFailure,
 )
-from heritage_ledger.federation.asking import Asking, OwnLog, fetch_proofs, start_daemon
+from heritage_ledger.federation.asking import Asking, OwnLog, fetch_proofs, start_daemon, uptime
 from heritage_ledger.federation.forks import is_frozen, keep_fork
 from heritage_ledger.federation.freshness import Basis, Claimed, Forgot, Silent, decide
 from heritage_ledger.federation.peers import peer_fetch
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from heritage_ledger.log.policy import Policy
 
 RECENT_SECONDS: Final = 5.0
-"""How long an answer of the witnesses is believed."""
+"""How long an answer of the witnesses is believed, from when they were asked."""
 SILENT_SECONDS: Final = 30.0
 """How long nobody is asked again where nobody answered; the marks are looked at all the same."""
 _ROUNDS: Final = 3
@@ -90,7 +89,7 @@ class Guard:
 
         def start() -> None:
             with contextlib.suppress(HeritageError), self._turn:
-                if self._asking is None and time.monotonic() >= self._sure_until:
+                if self._asking is None and uptime() >= self._sure_until:
                     self._asking = self._ask(self._peers().policy())
 
         start_daemon(start)
@@ -114,8 +113,7 @@ class Guard:
                 if policy.quorum == NONE:
                     self._judge_alone(unsure)
                     return
-                asking = self._asking or self._ask(policy)
-                self._asking = None
+                asking = self._take_asking(policy)
                 if asking is None or self._decide(policy, asking, unsure):
                     return
         raise OperationFailed(
@@ -124,6 +122,18 @@ class Guard:
             path=self.origin,
             advice="stop the other one; an institution's log has one writer",
         )
+
+    def _take_asking(self, policy: Policy) -> Asking | None:
+        """The questions that `begin` asked, unless they grew old meanwhile; else new ones."""
+        asking, self._asking = self._asking, None
+        own = self._own()
+        is_recent = (
+            asking is not None
+            and own is not None
+            and uptime() - asking.began < RECENT_SECONDS
+            and asking.is_about(own)
+        )
+        return asking if is_recent else self._ask(policy)
 
     def holds(self) -> bool:
         """Say whether what `ensure` found still holds; asked under the append lock, before a signature.
@@ -142,7 +152,7 @@ class Guard:
             return False
         if self._peers().policy().quorum == NONE:
             return True
-        return time.monotonic() < self._sure_until
+        return uptime() < self._sure_until
 
     def _judge_alone(self, unsure: Unsure | None) -> None:
         """A home that nobody witnesses goes by its marks."""
@@ -173,8 +183,8 @@ class Guard:
         if basis is None:
             raise self._refusal(policy, answers)
         self.basis = basis
-        wait = SILENT_SECONDS if basis is Basis.MARKS else RECENT_SECONDS
-        self._sure_until = time.monotonic() + wait
+        is_silent = all(isinstance(one, Silent | Forgot) for one in answers.values())
+        self._sure_until = asking.began + (SILENT_SECONDS if is_silent else RECENT_SECONDS)
         if basis is not Basis.MARKS:
             settle_own(self.home)
             self._state().mark()
@@ -225,6 +235,16 @@ class Guard:
         """Ask every witness now, and return by URL what it says; nothing is decided."""
         asking = self._ask(self._peers().policy())
         return {} if asking is None else asking.wait()
+
+    def ask_about(self, data: bytes) -> dict[str, Answer]:
+        """The same about another checkpoint of this log than the head, such as the published one."""
+        policy = self._peers().policy()
+        if policy.quorum == NONE:
+            return {}
+        verifiers = tuple(self._verifiers())
+        checkpoint, note = open_checkpoint(data, verifiers, self.origin, witnesses=policy.verifiers)
+        own = OwnLog(self.origin, LogFiles(self.home.log), verifiers, checkpoint, note)
+        return Asking(self._client, policy, own, {}, set()).wait()
 
     def _known(self, policy: Policy, own: OwnLog) -> dict[str, int]:
         """By URL, how much of this log the home's own files show that each witness cosigned."""

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Final
 from heritage_ledger.deposit.stores import open_state, rebuild_index
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, TemporaryFailure
 from heritage_ledger.events.timestamps import format_timestamp
+from heritage_ledger.federation.backup_files import HEADS, LOCK
 from heritage_ledger.federation.forks import keep_fork
+from heritage_ledger.federation.freshness import Claimed
 from heritage_ledger.federation.guard import check_not_frozen
 from heritage_ledger.federation.peers import peer_fetch
 from heritage_ledger.home import lock
 from heritage_ledger.home.durable import move_folder, writing
+from heritage_ledger.home.layout import BACKUP_NOTE
 from heritage_ledger.home.marks import Unsure, keep_unsure, read_unsure
 from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.home.state import Head, StateStore
@@ -75,6 +78,7 @@ def recover(federation: Federation, *, newest: bool = False, progress: Progress 
     """
     work = _Recovery(federation, progress)
     check_not_frozen(federation.home, work.origin)
+    work.leave_backup()
     old_size, aside = work.open_heads()
     work.raise_head()
     try:
@@ -82,9 +86,10 @@ def recover(federation: Federation, *, newest: bool = False, progress: Progress 
     except EvidenceMissing as error:
         if not newest or error.code != "log-tail-missing":
             raise
+        work.check_unseen()
         federation.close()
         aside = work.begin_heads()  # nobody else has them: only a person may give entries up
-        work.give_up_rest(aside)
+    work.settle_index(aside)
     return Recovered(work.origin, old_size, work.size(), work.settle(newest=newest), aside)
 
 
@@ -142,15 +147,63 @@ class _Recovery:
             state.look()
         return aside
 
-    def give_up_rest(self, aside: str | None) -> None:
-        """Make the index anew, and set bags aside that no event in the log records any more."""
+    def leave_backup(self) -> None:
+        """A home over which a backup was copied is a home that may be old, and no backup.
+
+        A folder of a backup has no `staging/`; one that has is told from it by that.
+        """
+        note = self.home.root / BACKUP_NOTE
+        if note.exists() and self.home.staging.is_dir():
+            keep_unsure(self.home, Unsure(int(time.time()), "a backup was copied over the home"))
+            with writing(note):
+                for path in (*self.home.root.glob(f"{HEADS}*"), self.home.root / LOCK, note):
+                    path.unlink(missing_ok=True)
+
+    def check_unseen(self) -> None:
+        """Refuse to give entries up that somebody may have seen: a log that goes on without them is a fork.
+
+        Raises:
+            EvidenceMissing: a witness has cosigned them, by its own word or by the files of this home.
+        """
+        published, data = self.published()
+        head = self.mirror.head()
+        policy = self.federation.peers.policy()
+        seen = []
+        if head is not None:
+            verifiers = self.federation.verifiers
+            _, note = open_checkpoint(head.checkpoint, verifiers, self.origin, witnesses=policy.verifiers)
+            seen += sorted(policy.cosigned(note))
+        for url, said in self.federation.guard.ask_about(data).items():
+            size = said.size if isinstance(said, Claimed) else None
+            if isinstance(said, Claimed) and (size is None or (head is not None and size <= head.size)):
+                seen.append(f"{url}: {said.said}")
+        if seen:
+            raise EvidenceMissing(
+                "log-tail-missing",
+                "entries that are missing here were cosigned, so nobody can say that they were never shown",
+                path=self.origin,
+                expected=f"the entries beyond {published.size}",
+                found=", ".join(seen),
+                advice="bring back the log/ of the same time, or wait for the peer that mirrors it",
+            )
+
+    def settle_index(self, aside: str | None) -> None:
+        """Where the index is beyond the log, make it anew, and set bags aside that no event records."""
         settings, size = self.federation.settings, self.size()
+        try:
+            with Index.open(settings.kept_in(self.home.index), origin=self.origin) as index:
+                if index.absorbed() <= size:
+                    return
+        except (EvidenceInvalid, EvidenceMissing):
+            return  # a rebuild is asked for where it is used
         rebuild_index(self.home, settings, size, self.progress)
         with Index.open(settings.kept_in(self.home.index), origin=self.origin) as index:
             known = {self.home.root / row.folder for row in index.packages()}
         for folder in sorted(self.home.packages.glob("*/*")):
             if folder.is_dir() and folder not in known:
-                target = self.home.root / (aside or "quarantine") / f"{folder.parent.name}-{folder.name}"
+                target = (
+                    self.home.root / (aside or "quarantine") / f"given-up-{folder.parent.name}-{folder.name}"
+                )
                 mode = folder.stat().st_mode & 0o777
                 with writing(folder):
                     target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ and nothing cosigned, before it is known how far the logs had come.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -16,13 +17,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heritage_ledger.errors import EvidenceMissing, OperationFailed
-from heritage_ledger.federation.backup import copied_files, read_note
+from heritage_ledger.errors import EvidenceMissing, OperationFailed, UsageError
+from heritage_ledger.federation.backup_files import copied_files, read_note
 from heritage_ledger.home.durable import TreeSync, write_file, writing
 from heritage_ledger.home.keyring import read_public_keys
 from heritage_ledger.home.layout import create_home, finish_home
 from heritage_ledger.home.marks import Unsure, keep_unsure
 from heritage_ledger.home.settings import read_settings
+from heritage_ledger.home.sql import server_name
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.index.absorb import absorb, complete
 from heritage_ledger.index.store import Index
@@ -61,13 +63,14 @@ def unpack(folder: Path, root: Path, *, progress: Progress = SILENT) -> Home:
         DiskProblem: it cannot be written.
     """
     note = read_note(folder)
+    settings = read_settings(folder / "heritage.toml")
+    _check_target(folder, root, settings)
     home = create_home(root)
     progress.begin("restore")
     links: dict[tuple[int, int], Path] = {}
     for path in copied_files(folder):
         if path.name != home.settings.name:
             _copy(folder / path, root / path, links, progress)
-    settings = read_settings(folder / home.settings.name)
     if settings.database is not None:
         _fill_server(home, settings)
     with Index.open(settings.kept_in(home.index), origin=settings.origin) as index:
@@ -80,6 +83,27 @@ def unpack(folder: Path, root: Path, *, progress: Progress = SILENT) -> Home:
     write_file(home.settings, (folder / home.settings.name).read_bytes(), mode=0o644)
     finish_home(home)
     return home
+
+
+def _check_target(folder: Path, root: Path, settings: Settings) -> None:
+    """Refuse, before anything is copied, a place in the backup itself, and a database that holds heads."""
+    if folder.resolve() in (root.resolve(), *root.resolve().parents):
+        raise UsageError(
+            "restore-place",
+            "a home is not made within its own backup",
+            path=str(root),
+            expected="a folder elsewhere",
+        )
+    if settings.database is not None:
+        with contextlib.suppress(EvidenceMissing):
+            StateStore.open(settings.database, upgrade=False).close()
+            raise OperationFailed(
+                "state-exists",
+                "the database that the settings name holds heads already",
+                path=server_name(settings.database),
+                advice="if it is that of this home, bring back its folder and run `heritage log recover`; "
+                "else give the backup's heritage.toml an empty database",
+            )
 
 
 def _copy(source: Path, target: Path, links: dict[tuple[int, int], Path], progress: Progress) -> None:
@@ -103,19 +127,13 @@ def _copy(source: Path, target: Path, links: dict[tuple[int, int], Path], progre
 
 
 def _fill_server(home: Home, settings: Settings) -> None:
-    """Bring heads and index from the files of the backup into the database that the settings name."""
+    """Bring the heads from the file of the backup into the database that the settings name."""
     with (
         StateStore.open(home.state) as heads,
         StateStore.create(settings.kept_in(home.state)) as state,
     ):
         for origin, head in heads.heads().items():
             state.create_head(origin, head)
-    with (
-        Index.open(home.index, origin=settings.origin) as rows,
-        Index.open(settings.kept_in(home.index), origin=settings.origin) as index,
-        index.begin() as writer,
-    ):
-        writer.replace(rows.absorbed(), rows.dump())
     with writing(home.root):
         for name in ("state.db", "index.db"):
             for left in home.root.glob(f"{name}*"):

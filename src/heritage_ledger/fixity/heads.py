@@ -13,6 +13,7 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, He
 from heritage_ledger.home.layout import BACKUP_NOTE
 from heritage_ledger.home.marks import Doubt, Marks, read_unsure
 from heritage_ledger.home.state import StateStore
+from heritage_ledger.index.store import Index
 from heritage_ledger.log.checkpoint import read_unverified
 from heritage_ledger.log.edge import Edge
 from heritage_ledger.log.files import LogFiles
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
     from heritage_ledger.home.settings import Settings
     from heritage_ledger.home.state import Head
 
+_BACKUP: Final = Finding(
+    "home-is-backup",
+    "a backup was copied over this home: it is an older copy of itself now",
+    BACKUP_NOTE,
+    advice="run `heritage log recover`: it makes a home of it again, and asks the witnesses",
+)
 RECOVER: Final = "run `heritage log recover`: it brings them into step and asks the witnesses"
 
 
 def examine_heads(home: Home, settings: Settings) -> list[Finding]:
     """Return what keeps this home from being written; nothing where it may be."""
     if (home.root / BACKUP_NOTE).exists():
-        return []
+        return [_BACKUP] if home.staging.is_dir() else []
     try:
         marks = Marks.of(home, settings)
         with StateStore.open(
@@ -44,7 +51,7 @@ def examine_heads(home: Home, settings: Settings) -> list[Finding]:
         return [
             Finding("log-head-missing", "state.db holds no head of this log", settings.origin, advice=RECOVER)
         ]
-    return [*_compare(LogFiles(home.log), head), *_open(home, doubt)]
+    return [*_compare(LogFiles(home.log), head), *_ahead(home, settings, head), *_open(home, doubt)]
 
 
 def _compare(log: LogFiles, head: Head) -> Iterator[Finding]:
@@ -73,6 +80,22 @@ def _compare(log: LogFiles, head: Head) -> Iterator[Finding]:
             RECOVER,
             found.rule,
         )
+
+
+def _ahead(home: Home, settings: Settings, head: Head) -> Iterator[Finding]:
+    """An index that knows entries which the log has not."""
+    with contextlib.suppress(HeritageError):  # what keeps it from being opened is said elsewhere
+        with Index.open(settings.kept_in(home.index), origin=settings.origin, make=False) as index:
+            absorbed = index.absorbed()
+        if absorbed > head.size:
+            yield Finding(
+                "index-ahead",
+                "the index knows entries that the log does not have",
+                "index",
+                expected=f"at most {head.size} entries",
+                found=f"{absorbed} entries",
+                advice=RECOVER,
+            )
 
 
 def _open(home: Home, doubt: Doubt | None) -> Iterator[Finding]:

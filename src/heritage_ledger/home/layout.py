@@ -21,6 +21,8 @@ from heritage_ledger.home.surroundings import check_encoding
 
 HOME_VARIABLE = "HERITAGE_HOME"
 MARKS_VARIABLE = "HERITAGE_MARKS"
+MEMORY_VARIABLE = "HERITAGE_MEMORY"
+_TMPFS = Path("/dev/shm")  # noqa: S108 - a folder of one's own is made there, and its owner is checked
 BACKUP_NOTE = "backup.json"
 """The file by which a backup is told from a home."""
 PATH_SPARE = 256
@@ -189,6 +191,17 @@ def longest_path(home: Home) -> int:
     """
     place = len(os.fsencode(home.packages.resolve())) + _SLUG_LENGTH + 1 + _HASH_LENGTH + len("//99999999/")
     return PATH_MAX - 1 - PATH_SPARE - place
+
+
+def memory_folder() -> Path | None:
+    """Where marks lie that a reboot takes away and no restore of a disk touches: `HERITAGE_MEMORY`, or tmpfs.
+
+    One place for every process of a user, whether a session or a service started it.
+    """
+    named = os.environ.get(MEMORY_VARIABLE)
+    if named:
+        return Path(named)
+    return _TMPFS / f"heritage-ledger-{os.geteuid()}" if _TMPFS.is_dir() else None
 
 
 def marks_folder() -> Path | None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from heritage_ledger.errors import HeritageError
 from heritage_ledger.home.durable import SECRET_FILE, write_file, writing
 from heritage_ledger.home.keyring import read_public_keys
-from heritage_ledger.home.layout import marks_folder
+from heritage_ledger.home.layout import marks_folder, memory_folder
 
 if TYPE_CHECKING:
     from heritage_ledger.home.layout import Home
@@ -42,7 +42,6 @@ TOLERANCE: Final = 10 * 1_000_000_000
 """Nanoseconds by which the time of change of `.standing` may differ from the time that it names."""
 MAX_SIZE: Final = 64 << 10
 _MACHINE: Final = Path("/etc/machine-id")
-_TMPFS: Final = Path("/dev/shm")  # noqa: S108 - a folder of one's own is made there, and its owner is checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ class Doubt(Enum):
     COPIED = "the home was copied or restored: it is not where it was written last"
     ROLLED_BACK = "the heads were further than they are now"
     UNMARKED = "nothing says where the home was written last"
+    DAMAGED = "what was open since a restore cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ class Mark:
     inode: int
     time: int
     machine: str
+    is_in_place: bool
+    """Whether the file is the one that was written: a copy has another inode or time of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +90,31 @@ class Found:
     """The marks of one home at one moment: `inside` is None where it says nothing."""
 
     inside: Mark | None
-    is_in_place: bool
     memory: Mark | None
     lasting: Mark | None
 
     def judge(self, reach: Reach) -> Doubt | None:
         """Compare the marks with heads that were read **after** them; None where nothing speaks against.
 
-        A mark outside that agrees to the entry vouches for a home whose files were touched (`chown -R`).
+        A mark outside, in its own place, that agrees to the entry vouches for a home whose files were touched
+        (`chown -R`).
         """
         outside = [mark for mark in (self.memory, self.lasting) if mark is not None]
         marks = outside if self.inside is None else [self.inside, *outside]
         if any(mark.reach.contradicts(reach) for mark in marks):
             return Doubt.ROLLED_BACK
-        if self.is_in_place or any(mark.reach == reach for mark in outside):
+        if self.is_in_place or any(mark.is_in_place and mark.reach == reach for mark in outside):
             return None
         return Doubt.UNMARKED if self.inside is None else Doubt.COPIED
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the home lies where it was written last."""
+        return self.inside is not None and self.inside.is_in_place
+
     def proves(self, reach: Reach) -> bool:
         """Say whether the heads are shown to be the newest since this machine runs: by the mark on tmpfs."""
-        return self.memory is not None and self.memory.reach == reach
+        return self.memory is not None and self.memory.is_in_place and self.memory.reach == reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,8 @@ class Unsure:
     floors: tuple[str, ...] = ()
     all_floors: bool = False
     newest: str | None = None
+    shown: tuple[tuple[str, int], ...] = ()
+    """By origin, how large a log was when it was first looked at since."""
 
     def needs_floor(self, origin: str) -> bool:
         """Say whether a floor must be taken before the log `origin` is cosigned."""
@@ -152,41 +161,43 @@ class Marks:
 
     def read(self) -> Found:
         """Read every mark; heads to compare them with are read afterwards."""
-        inside, is_in_place = None, False
-        with contextlib.suppress(OSError), (self._home.root / STANDING).open("rb") as file:
-            found = os.fstat(file.fileno())
-            inside = _parse(file.read(MAX_SIZE), self._id)
-            is_in_place = (
-                inside is not None
-                and inside.inode == found.st_ino
-                and inside.machine == self._machine
-                and abs(found.st_ctime_ns - inside.time) <= TOLERANCE
-            )
-        memory, lasting = (self._outside(folder) for folder in self._folders())
-        return Found(inside, is_in_place, memory, lasting)
+        memory, lasting = (
+            None if folder is None else self._read(folder / self._id) for folder in self._folders()
+        )
+        return Found(self._read(self._home.root / STANDING), memory, lasting)
 
-    def _outside(self, folder: Path | None) -> Mark | None:
-        if folder is not None:
-            with contextlib.suppress(OSError):
-                mark = _parse((folder / self._id).read_bytes(), self._id)
-                if mark is not None and mark.machine == self._machine:
-                    return mark
+    def _read(self, path: Path) -> Mark | None:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            mark = _parse(file.read(MAX_SIZE), self._id)
+            if mark is not None:
+                is_in_place = (
+                    mark.inode == found.st_ino
+                    and mark.machine == self._machine
+                    and abs(found.st_ctime_ns - mark.time) <= TOLERANCE
+                )
+                return replace(mark, is_in_place=is_in_place)
         return None
 
     def write(self, reach: Reach, *, establish: bool) -> None:
         """Leave the mark of heads that have moved, everywhere; what cannot be written does no harm.
 
         The mark on tmpfs says that nothing was rolled back since the machine runs, which only `establish` may
-        begin to say: after the log's own append, or when the witnesses have been asked. Nothing waits for the
-        disk: a mark that a power cut takes back is an older one, and contradicts nothing.
+        begin to say: after the log's own append, or when the witnesses have been asked. A mark outside is
+        never lowered but then: who restores a home twice meets it again. Nothing waits for the disk: a mark
+        that a power cut takes back is an older one, and contradicts nothing.
         """
         memory, lasting = self._folders()
-        if memory is not None and not establish and not (memory / self._id).exists():
-            memory = None
-        for folder, name in ((self._home.root, STANDING), (memory, self._id), (lasting, self._id)):
+        places = [(self._home.root, STANDING)]
+        for folder in (memory, lasting):
             if folder is not None:
-                with contextlib.suppress(OSError):
-                    self._place(folder, name, reach)
+                known = self._read(folder / self._id)
+                is_lower = known is not None and known.reach.contradicts(reach)
+                if establish or not (is_lower or (known is None and folder == memory)):
+                    places.append((folder, self._id))
+        for folder, name in places:
+            with contextlib.suppress(OSError):
+                self._place(folder, name, reach)
 
     def _place(self, folder: Path, name: str, reach: Reach) -> None:
         temporary = folder / f".{name.removeprefix('.')}.{secrets.token_hex(6)}.tmp"
@@ -227,7 +238,13 @@ class Marks:
         """The folders outside of the home, on tmpfs and lasting, each this user's own; made where absent."""
         if not self._id:
             return None, None
-        return _own_folder(_memory_folder()), _own_folder(marks_folder())
+        return self._outside(memory_folder()), self._outside(marks_folder())
+
+    def _outside(self, folder: Path | None) -> Path | None:
+        """A folder of this user's own; none that lies in the home, for it would travel with it."""
+        if folder is None or self._home.root.absolute() in (folder.absolute(), *folder.absolute().parents):
+            return None
+        return _own_folder(folder)
 
     # what a restore left open
 
@@ -245,15 +262,8 @@ class Marks:
         newest = None if known is None else known.newest
         unsure = Unsure(int(time.time()), why.value, newest=newest)
         self.keep(unsure)
-        self._forget_memory()
         self.write(reach, establish=False)
         return unsure
-
-    def _forget_memory(self) -> None:
-        folder, _ = self._folders()
-        if folder is not None:
-            with contextlib.suppress(OSError):
-                (folder / self._id).unlink()
 
     def keep(self, unsure: Unsure | None) -> None:
         """Replace what is open; None says that nothing is."""
@@ -267,7 +277,7 @@ def read_unsure(home: Home) -> Unsure | None:
     except FileNotFoundError:
         return None
     except OSError:
-        return Unsure(0, Doubt.UNMARKED.value)
+        return Unsure(0, Doubt.DAMAGED.value)
     try:
         document = json.loads(data)
         newest = document["newest"]
@@ -278,9 +288,10 @@ def read_unsure(home: Home) -> Unsure | None:
             floors=tuple(str(one) for one in document["floors"]),
             all_floors=document["all_floors"] is True,
             newest=None if newest is None else str(newest),
+            shown=tuple((str(origin), int(size)) for origin, size in document.get("shown", ())),
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return Unsure(0, Doubt.UNMARKED.value)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Unsure(0, Doubt.DAMAGED.value)
 
 
 def keep_unsure(home: Home, unsure: Unsure | None) -> None:
@@ -305,6 +316,13 @@ def settle_floor(home: Home, origin: str) -> None:
         keep_unsure(home, replace(unsure, floors=(*unsure.floors, origin)))
 
 
+def note_shown(home: Home, origin: str, size: int) -> None:
+    """Write down how large a log was when it was first looked at since the restore."""
+    unsure = read_unsure(home)
+    if unsure is not None and origin not in dict(unsure.shown):
+        keep_unsure(home, replace(unsure, shown=(*unsure.shown, (origin, size))))
+
+
 def settle_own(home: Home) -> None:
     """Write down that this home is the newest copy of its log."""
     unsure = read_unsure(home)
@@ -319,7 +337,7 @@ def _parse(data: bytes, log_id: str) -> Mark | None:
         if (document["version"], document["log"]) != (VERSION, log_id):
             return None
         reach = Reach(int(document["total"]), int(document["size"]), bytes.fromhex(document["root"]))
-        return Mark(reach, int(document["inode"]), int(document["time"]), str(document["machine"]))
+        return Mark(reach, int(document["inode"]), int(document["time"]), str(document["machine"]), False)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -339,11 +357,3 @@ def _own_folder(folder: Path | None) -> Path | None:
             if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
                 return folder
     return None
-
-
-def _memory_folder() -> Path | None:
-    """A folder that a reboot empties and no restore of a disk touches."""
-    named = os.environ.get("XDG_RUNTIME_DIR")
-    if named and Path(named).is_absolute():
-        return Path(named) / "heritage-ledger"
-    return _TMPFS / f"heritage-ledger-{os.geteuid()}" if _TMPFS.is_dir() else None

@@ -41,6 +41,26 @@ def sidecars(path: Path) -> tuple[Path, ...]:
     return tuple(path.with_name(path.name + suffix) for suffix in _SIDECARS)
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database that may be in use, as it is at one moment, into the new file `target`.
+
+    Raises:
+        DiskProblem, OperationFailed, TemporaryFailure: one of them cannot be read or written.
+    """
+    try:
+        with (
+            contextlib.closing(connect(source, ())) as old,
+            contextlib.closing(sqlite3.connect(target)) as new,
+        ):
+            old.backup(new)
+    except sqlite3.Error as error:
+        raise sqlite_error(error, str(target), _uncopied) from error
+
+
+def _uncopied(path: str, said: str) -> HeritageError:
+    return OperationFailed("database-copy", f"the database cannot be copied: {said}", path=path)
+
+
 def connect(path: Path, pragmas: Sequence[str]) -> sqlite3.Connection:
     """Return a connection to the existing file `path` that has run `pragmas` and begins nothing by itself.
 

@@ -18,7 +18,7 @@ import contextlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from sqlalchemy import bindparam, func, insert, inspect, select, update
 from sqlalchemy.pool import StaticPool
@@ -35,6 +35,7 @@ from heritage_ledger.home.durable import writing
 from heritage_ledger.home.heads import (
     HEADS,
     PRAGMAS,
+    ROOT_BYTES,
     SEAL,
     STATE_VERSION,
     bring_up,
@@ -58,6 +59,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
 
     from heritage_ledger.home.marks import Marks, Unsure
+
+
+MARKED: Final = "marks"
+"""The name of the row that says that these heads were marked; no origin has no `/`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +257,9 @@ class StateStore:
         found = self._marks.read()  # before the heads: another process may move both meanwhile
         reach = self.reach()
         furthest, self._furthest = self._furthest, max(self._furthest, reach.total)
-        return Doubt.ROLLED_BACK if reach.total < furthest else found.judge(reach)
+        doubt = Doubt.ROLLED_BACK if reach.total < furthest else found.judge(reach)
+        # heads of a release that left no marks have none; those of this one had
+        return Doubt.COPIED if doubt is Doubt.UNMARKED and self.head(MARKED) is not None else doubt
 
     def look(self) -> Unsure | None:
         """Compare heads and marks; what is doubtful is written down first, and the marks made anew.
@@ -265,8 +272,9 @@ class StateStore:
         if self._marks is None:
             return None
         doubt = self.compare_marks()
-        if doubt is None:
-            return self._marks.unsure()
+        unsure = self._marks.unsure()
+        if doubt is None or (unsure is not None and unsure.own and self._marks.read().is_in_place):
+            return unsure  # it is written down already; the marks outside stay until it is settled
         reach = self.reach()
         self._furthest = reach.total
         return self._marks.doubt(doubt, reach)
@@ -281,18 +289,29 @@ class StateStore:
     def mark(self, *, establish: bool = True) -> None:
         """Leave marks of the heads as they are: somebody has said that they are the newest."""
         if self._marks is not None:
+            if establish and self.head(MARKED) is None:
+                self._begin_marks()
             reach = self.reach()
             self._furthest = max(self._furthest, reach.total)
             self._marks.write(reach, establish=establish)
+
+    def _begin_marks(self) -> None:
+        """Say in the heads themselves that there are marks: a copy of them without any is doubtful."""
+        head = Head(0, bytes(ROOT_BYTES), b"")
+        with self._connected(self._writer) as connection:
+            self._seal(connection, lock=True)
+            if self._read(connection, MARKED) is None:
+                row = {"origin": MARKED, **_columns(head, _digest(MARKED, head))}
+                connection.execute(insert(HEADS), row)
+                self._reseal(connection, lambda seal: seal.with_row(_digest(MARKED, head)))
 
     @contextlib.contextmanager
     def _marked(self, origin: str) -> Iterator[None]:
         """Look before a head moves, and leave the mark of it afterwards."""
         self.look()
         yield
-        self.mark(establish=origin == self._own)
-
-    # moving
+        unsure = None if self._marks is None else self._marks.unsure()
+        self.mark(establish=origin == self._own and (unsure is None or not unsure.own))
 
     def create_head(self, origin: str, head: Head) -> None:
         """Begin to keep the head of a log that this home has not seen.

@@ -209,6 +209,9 @@ class Witness:
         latest = max((self.last_time(one) for one in seen), default=0)
         if head is None or head.size < checkpoint.size:
             self._cosign(name, head, checkpoint, note, max(time, latest))
+        elif latest > self.last_time(head.checkpoint):  # it knows more, and had named a later time
+            known, kept = open_checkpoint(head.checkpoint, self._verifiers(origin), origin)
+            self._cosign(name, head, known, kept, latest)
 
     def latest(self, origin: str) -> bytes | None:
         """Return the last checkpoint of `origin` that was cosigned, with our cosignatures; None if none."""

@@ -8,7 +8,7 @@ import pytest
 from heritage_ledger import Ledger
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, OperationFailed
 from heritage_ledger.federation import backup
-from heritage_ledger.federation.backup import read_note
+from heritage_ledger.federation.backup_files import read_note
 from heritage_ledger.home.layout import Home
 from heritage_ledger.home.marks import read_unsure
 

@@ -59,10 +59,18 @@ def test_in_doubt_enough_of_those_who_answer_decide(count, answered, wanted):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_after_a_reboot_silence_does_not_stop_a_home_and_a_claim_leaves_it_open(count):
-    for other, wanted in ((SILENT, Basis.MARKS), (LOST, Basis.MARKS), (LIAR, None)):
+def test_after_a_reboot_silence_does_not_stop_a_home(count):
+    for other in (SILENT, LOST):
         answers = {url(at): other for at in range(count)}
-        assert decide(policy(count), answers, doubt=False, proven=False) is wanted
+        assert decide(policy(count), answers, doubt=False, proven=False) is Basis.MARKS
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted"), [(1, None), (2, Basis.ENOUGH), (3, Basis.ENOUGH), (4, Basis.WITNESSES)]
+)
+def test_after_a_reboot_one_liar_stops_a_home_only_where_he_is_alone(count, wanted):
+    answers = {url(at): confirmed(at) for at in range(count)} | {url(0): LIAR}
+    assert decide(policy(count), answers, doubt=False, proven=False) is wanted
 
 
 def test_in_doubt_one_claim_leaves_it_open():

@@ -13,6 +13,7 @@ from heritage_ledger.errors import EvidenceMissing, HeritageError, OperationFail
 from heritage_ledger.federation.forks import keep_fork
 from heritage_ledger.home.layout import Home
 from heritage_ledger.home.marks import read_unsure
+from heritage_ledger.home.state import MARKED, StateStore
 from heritage_ledger.log.checkpoint import Checkpoint, sign_checkpoint
 from heritage_ledger.log.fork import ForkProof
 
@@ -24,7 +25,7 @@ def outside(tmp_path, monkeypatch):
     """The folders outside of the home where marks are left: on tmpfs, and in the user's state."""
     memory, state = tmp_path / "run", tmp_path / "state"
     memory.mkdir(mode=0o700)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(memory))
+    monkeypatch.setenv("HERITAGE_MEMORY", str(memory))
     monkeypatch.setenv("HERITAGE_MARKS", str(state))
     return memory, state
 
@@ -122,13 +123,82 @@ def test_touched_files_are_no_doubt_while_a_mark_outside_vouches(home, tmp_path)
     assert deposit(home, tmp_path, 2) == 2
 
 
+def as_of_a_release_without_marks(home):
+    with StateStore.open(home / "state.db") as state:
+        heads = state.heads()
+    for path in home.glob("state.db*"):
+        path.unlink()
+    with StateStore.create(home / "state.db") as state:
+        for origin, head in heads.items():
+            if origin != MARKED:
+                state.create_head(origin, head)
+
+
 def test_a_home_of_a_release_without_marks_goes_on(home, tmp_path, outside):
     deposit(home, tmp_path, 1)
+    for text in ('{"machine": "x", "keys": 1, "clean": true}\n', None):
+        lose_marks(outside)
+        (home / ".standing").unlink()
+        if text is not None:
+            (home / ".standing").write_text(text)
+        as_of_a_release_without_marks(home)
+        deposit(home, tmp_path, 2)
+    assert read_unsure(Home(home)) is None
+
+
+def test_a_copy_without_its_marks_is_no_home_of_such_a_release(home, tmp_path, outside):
+    """`cp -a home/* new/` leaves out what begins with a dot."""
+    deposit(home, tmp_path, 1)
     lose_marks(outside)
-    (home / ".standing").write_text('{"machine": "x", "keys": 1, "clean": true}\n')
-    assert deposit(home, tmp_path, 2) == 2
     (home / ".standing").unlink()
-    assert deposit(home, tmp_path, 3) == 3
+    with pytest.raises(EvidenceMissing) as caught:
+        deposit(home, tmp_path, 2)
+    assert caught.value.code == "log-unsure"
+
+
+@pytest.mark.parametrize("again", [cp, cp_anew, tar], ids=lambda one: one.__name__)
+def test_who_restores_twice_meets_the_doubt_again(home, tmp_path, outside, again):
+    deposit(home, tmp_path, 1)
+    backup = tmp_path / "backup"
+    subprocess.run(["cp", "-a", home, backup], check=True)
+    deposit(home, tmp_path, 2)
+    for restore in (cp, again, again):
+        restore(backup, home)
+        with pytest.raises(EvidenceMissing) as caught:
+            deposit(home, tmp_path, 3)
+        assert caught.value.code == "log-unsure"
+        assert read_unsure(Home(home)).needs_floor("archive.example/ledger/1")
+
+
+def test_marks_that_travel_with_the_backup_vouch_for_nothing(home, tmp_path, outside):
+    deposit(home, tmp_path, 1)
+    everything = [home, *outside]
+    for at, place in enumerate(everything):
+        subprocess.run(["cp", "-a", place, tmp_path / f"kept-{at}"], check=True)
+    deposit(home, tmp_path, 2)
+    for at, place in enumerate(everything):
+        subprocess.run(["chmod", "-R", "u+w", place], check=True)
+        shutil.rmtree(place)
+        subprocess.run(["cp", "-a", tmp_path / f"kept-{at}", place], check=True)
+    reboot(outside)
+    with pytest.raises(EvidenceMissing):
+        deposit(home, tmp_path, 3)
+
+
+def test_a_folder_of_marks_within_the_home_is_none(home, tmp_path, outside, monkeypatch):
+    monkeypatch.setenv("HERITAGE_MARKS", str(home / "marks"))
+    deposit(home, tmp_path, 1)
+    assert not (home / "marks").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null"])
+def test_what_was_open_and_cannot_be_read_stays_open(home, tmp_path, data):
+    deposit(home, tmp_path, 1)
+    (home / ".unsure").write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(EvidenceMissing) as caught:
+            deposit(home, tmp_path, 2)
+        assert caught.value.code == "log-unsure"
 
 
 def test_a_moved_folder_is_the_same_home(home, tmp_path):
