@@ -119,8 +119,9 @@ def test_what_is_struck_out_is_not_hidden_by_a_damaged_log(home):
     assert "log-bundle-damaged" in codes
 
 
-def test_an_asset_without_packages_is_told_by_a_list(home):
-    _lie(home, STRUCK[0])
+@pytest.mark.parametrize("lie", [STRUCK[0], f"UPDATE assets SET latest_version = 7 WHERE asset = '{SECOND}'"])
+def test_an_asset_without_packages_is_told_by_a_list(home, lie):
+    _lie(home, lie)
     with Ledger.open(home) as ledger, pytest.raises(OperationFailed) as caught:
         list(ledger.assets())
     assert (caught.value.code, caught.value.path) == ("index-damaged", SECOND)

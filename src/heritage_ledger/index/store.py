@@ -18,7 +18,7 @@ from sqlalchemy import bindparam, func, literal, select
 from heritage_ledger.content.cid import RAW, codec_of, digest_of, make_cid
 from heritage_ledger.content.embedded import Copies, Reference
 from heritage_ledger.errors import OperationFailed
-from heritage_ledger.index.database import Database, open_database
+from heritage_ledger.index.database import Database, damaged, open_database
 from heritage_ledger.index.resolve import Resolved, resolve
 from heritage_ledger.index.rows import (
     AssetRow,
@@ -102,6 +102,15 @@ _LATEST: Final = (  # walks the packages in log order: an asset is met at its fi
     .join(ASSETS, (ASSETS.c.asset == _FIRST.c.asset) & (ASSETS.c.first_index == _FIRST.c.log_index))
     .join(PACKAGES, (PACKAGES.c.asset == ASSETS.c.asset) & (PACKAGES.c.version == ASSETS.c.latest_version))
     .outerjoin(EVENTS, EVENTS.c.log_index == PACKAGES.c.log_index)
+)
+_LOST: Final = (  # assets whose first or latest package is not there
+    select(ASSETS.c.asset)
+    .outerjoin(_FIRST, (_FIRST.c.asset == ASSETS.c.asset) & (_FIRST.c.log_index == ASSETS.c.first_index))
+    .outerjoin(
+        PACKAGES, (PACKAGES.c.asset == ASSETS.c.asset) & (PACKAGES.c.version == ASSETS.c.latest_version)
+    )
+    .where(_FIRST.c.log_index.is_(None) | PACKAGES.c.log_index.is_(None))
+    .limit(1)
 )
 _WITH_FILE: Final = (
     select(PACKAGES)
@@ -201,12 +210,17 @@ class Index:
         """Assets with their latest versions, in the order in which they came in; one query.
 
         `after` is the `first_index` of the last asset that was seen: a page costs its own rows, wherever it
-        begins.
+        begins. Without `limit` an asset that has no package, which no page would show, is told of.
+
+        Raises:
+            OperationFailed: rows are missing (`index-damaged`).
         """
         statement = _LATEST.where(_FIRST.c.log_index > after).order_by(_FIRST.c.log_index)
         if limit is not None:
             statement = statement.limit(limit)
-        return self._database.stream(statement, LatestRow)
+        yield from self._database.stream(statement, LatestRow)
+        if limit is None and (lost := self._database.first(_LOST, str)) is not None:
+            raise damaged(lost, "it has the asset, and no package of it")
 
     def asset(self, asset: str) -> AssetRow | None:
         """The asset of this URI."""
