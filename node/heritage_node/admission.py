@@ -46,7 +46,7 @@ class Admission:
         address = self._connections.client(request)
         self._warn_of_proxy(request)
         try:
-            with self._pools.room(cost.pool, address):
+            async with self._pools.room(cost.pool, address):
                 response = await self._answer(request, handler, cost, address)
                 await send(request, response)
                 return response

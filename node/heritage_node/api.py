@@ -12,7 +12,7 @@ from aiohttp import web
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
 from heritage_ledger.federation.signing import NOTICE
-from heritage_ledger.index.resolve import package_of
+from heritage_ledger.index.resolve import recorded_at
 from heritage_ledger.log.fork import TYPE as FORK_TYPE
 from heritage_ledger.provenance.trace import summarise
 from heritage_node.costs import Cost, Paging, Pool, costs
@@ -154,8 +154,8 @@ async def proof(request: web.Request) -> web.Response:
 
     def read() -> bytes:
         # the names that an index finds at once: to look for a path in all bags reads a row of every file
-        row = _event(service.ledger.index, what) or package_of(service.ledger.index, what)
-        return service.ledger.prove(str(row.log_index))
+        row = _event(service.ledger.index, what)
+        return service.ledger.prove(str(row.log_index if row else recorded_at(service.ledger.index, what)))
 
     return web.Response(body=await service.ask(request, read), content_type="application/json")
 
@@ -257,7 +257,7 @@ async def notices(request: web.Request) -> web.Response:
     await service.ask(
         request, _notice, service, signed, request.headers.get(NOTICE), await read_body(request)
     )
-    service.woken.set()
+    service.noticed.add(signed.origin)  # its own log alone is looked at, and not at once for ever
     return web.json_response({"taken": True}, status=202)
 
 

@@ -22,7 +22,7 @@ class Room:
 
     `share` times the `public_rate` of the settings are the units of work a second for one address, `burst`
     seconds of them may be taken at once. A request that would have to wait less than `pace` seconds for its
-    units waits; another is refused.
+    units waits; another is refused. One that finds no room waits `patience` seconds for it.
     """
 
     threads: int
@@ -31,6 +31,7 @@ class Room:
     share: float
     burst: float = 10.0
     pace: float = 0.0
+    patience: float = 0.0
 
 
 class Pool(Enum):
@@ -42,8 +43,9 @@ class Pool(Enum):
     """Cosigning."""
     PEERS = Room(threads=4, most=64, each=32, share=1.0)
     """Requests that a peer signed; the rate is for those that are not."""
-    BLOCKS = Room(threads=4, most=24, each=8, share=2.0)
-    """Blocks and CARs for everyone: large answers."""
+    BLOCKS = Room(threads=4, most=24, each=8, share=2.0, pace=5.0, patience=10.0)
+    """Blocks and CARs for everyone: large answers. Kubo asks for all blocks of a folder at once, and gives up
+    what is refused; so it waits."""
     PUBLIC = Room(threads=2, most=32, each=8, share=1.0)
     """Lists, packages, events, proofs."""
     WATCH = Room(threads=2, most=16, each=8, share=1.0)

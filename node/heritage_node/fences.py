@@ -24,6 +24,8 @@ _T = TypeVar("_T")
 THREADS: Final = 64
 """Pieces of work that may wait at once."""
 GROWTH: Final = 2
+NEWS_SECONDS: Final = 2.0
+"""How soon after it began a piece of work may begin again because there is something new."""
 LONGEST: Final = 8
 """How many times the first pause the longest one is."""
 REMIND_SECONDS: Final = 86_400.0
@@ -102,7 +104,9 @@ class _Piece:
     first: float = 0.0
     until: float = 0.0
     pause: float = 0.0
+    began: float = 0.0
     is_broken: bool = False
+    is_news: bool = False
     task: asyncio.Task[None] | None = None
 
     def end(self, *, is_good: bool) -> None:
@@ -113,6 +117,16 @@ class _Piece:
         else:
             self.pause = min(self.pause * GROWTH, self.first * LONGEST) or self.first
             self.until = time.monotonic() + jittered(self.pause)
+        if self.is_news:
+            self.is_news = False
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Let it begin when it has not begun just now; what is under way may have looked too early."""
+        if self.task is not None:
+            self.is_news = True
+        elif not self.is_broken:
+            self.until = min(self.until, self.began + NEWS_SECONDS)
 
 
 @dataclass
@@ -154,15 +168,20 @@ class Fences:
         piece = self._pieces.setdefault((kind, who), _Piece())
         if piece.task is not None or time.monotonic() < piece.until:
             return False
+        piece.began = time.monotonic()
         piece.again, piece.first = again, pause or max(self.first, again)
         piece.task = asyncio.create_task(self._do(piece, kind, who, work))
         return True
 
-    def hurry(self, kind: str) -> None:
-        """Let work of a kind begin at once, unless it set off a fault: there is something new."""
-        for (name, _), piece in self._pieces.items():
-            if name == kind and not piece.is_broken:
-                piece.until = 0.0
+    def hurry(self, kind: str, who: str | None = None) -> None:
+        """Let work of a kind, or one piece of it, begin soon, unless it set off a fault: there is news.
+
+        One that began less than `NEWS_SECONDS` ago waits until then, however often this is said; one that is
+        under way begins once more.
+        """
+        for (name, one), piece in self._pieces.items():
+            if name == kind and who in {None, one}:
+                piece.hurry()
 
     async def _do(self, piece: _Piece, kind: str, who: str, work: Callable[[], Done]) -> None:
         try:
@@ -176,6 +195,7 @@ class Fences:
             for what, text in done.states:
                 self.report.state(what, text)
             piece.is_broken = error is not None
+            piece.task = None
             piece.end(is_good=done.is_good)
         finally:
             piece.task = None

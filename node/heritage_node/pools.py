@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,7 +19,7 @@ from heritage_node.costs import Pool
 from heritage_node.rates import Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from heritage_node.costs import Cost
 
@@ -45,6 +46,7 @@ class Pools:
         }
         self.under_way: Counter[Pool] = Counter()
         self._each: Counter[tuple[Pool, str]] = Counter()
+        self._left = {pool: asyncio.Event() for pool in Pool}
         self.rates = {
             pool: Rates(public_rate * pool.value.share, public_rate * pool.value.share * pool.value.burst)
             for pool in Pool
@@ -70,17 +72,23 @@ class Pools:
             raise TooMany("rate-exceeded", "this address asks for more than its share", wait)
         return wait
 
-    @contextlib.contextmanager
-    def room(self, pool: Pool, address: str) -> Iterator[None]:
-        """Count a request as under way for the length of a block.
+    @contextlib.asynccontextmanager
+    async def room(self, pool: Pool, address: str) -> AsyncIterator[None]:
+        """Count a request as under way for the length of a block; it waits as long as the pool has patience.
+
+        How many wait is bounded by the connections that there may be.
 
         Raises:
             TooMany: there are too many, of this address or in all (`node-busy`).
         """
-        if self._each[pool, address] >= pool.value.each:
-            raise TooMany("node-busy", "too many requests of this address are under way", 1.0)
-        if self.under_way[pool] >= pool.value.most:
-            raise TooMany("node-busy", "too many requests are under way", 1.0)
+        end = time.monotonic() + pool.value.patience
+        while (refused := self._refusal(pool, address)) is not None:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise refused
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._left[pool].wait()
         self.under_way[pool] += 1
         self._each[pool, address] += 1
         try:
@@ -90,6 +98,15 @@ class Pools:
             self._each[pool, address] -= 1
             if not self._each[pool, address]:
                 del self._each[pool, address]
+            self._left[pool].set()  # whoever waits looks once more
+            self._left[pool].clear()
+
+    def _refusal(self, pool: Pool, address: str) -> TooMany | None:
+        if self._each[pool, address] >= pool.value.each:
+            return TooMany("node-busy", "too many requests of this address are under way", 1.0)
+        if self.under_way[pool] >= pool.value.most:
+            return TooMany("node-busy", "too many requests are under way", 1.0)
+        return None
 
     async def ask(self, cost: Cost, function: Callable[..., _T], *values: Any) -> _T:
         """Do a step of a request's work in a thread of its pool.

@@ -99,7 +99,8 @@ async def _witness(service: Service, fences: Fences) -> None:
                 untold = {peer.origin for peer in await _listed(service, fences)}
             seen, next_time = size, time.monotonic() + service.ledger.settings.node.sync_seconds
             unsure = await _tried(fences, "standing", fences.run(_make_sure, service))
-            fences.report.findings("newest", "this home", unsure or ())
+            if unsure is not None:
+                fences.report.findings("newest", "this home", unsure)
             showing = await _tried(fences, "checkpoint", fences.run(_show, service))
             asked = set()
         for url in showing.missing if showing is not None else ():
@@ -142,9 +143,10 @@ def _announce(service: Service, origin: str) -> Done:
 
 
 async def _listed(service: Service, fences: Fences) -> list[Peer]:
-    """The peers; files among theirs that are none are told of once, and passed over."""
-    strays = await _tried(fences, "peer files", fences.run(service.federation.strays))
-    fences.report.findings("peer files", "this home", tuple(strays or ()))
+    """The peers; files among theirs that are none are told of, and passed over."""
+    strays = await _tried(fences, "peers' folder", fences.run(service.federation.strays))
+    if strays is not None:
+        fences.report.findings("peer files", "this home", tuple(strays))
     return await _tried(fences, "peers", fences.run(_peers, service)) or []
 
 
@@ -153,8 +155,10 @@ def _peers(service: Service) -> list[Peer]:
 
 
 async def _follow(service: Service, fences: Fences) -> None:
-    """Look at each peer at intervals, and at all of them when somebody says that there is something new."""
+    """Look at each peer at intervals, soon when it says that there is something new, at all when told to."""
     while True:
+        while service.noticed:
+            fences.hurry("sync", service.noticed.pop())
         if service.woken.is_set():
             service.woken.clear()
             fences.hurry("sync")

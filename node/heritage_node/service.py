@@ -80,6 +80,8 @@ class Service:
     pools: Pools = field(init=False)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when somebody says that peers have something new."""
+    noticed: set[str] = field(default_factory=set)
+    """Origins of peers that say it of their own logs."""
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a peer was looked at."""
     progress: Stoppable = field(default_factory=Stoppable)

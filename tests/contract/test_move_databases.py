@@ -7,7 +7,13 @@ import threading
 import pytest
 
 from heritage_ledger import Ledger
-from heritage_ledger.errors import EvidenceInvalid, HeritageError, OperationFailed, UsageError
+from heritage_ledger.errors import (
+    EvidenceInvalid,
+    EvidenceMissing,
+    HeritageError,
+    OperationFailed,
+    UsageError,
+)
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.home.settings import read_settings
 from heritage_ledger.home.state import Head, StateStore
@@ -99,9 +105,9 @@ def test_settings_set_back_by_hand_cannot_fork(ledger, folder, postgres):
     settings.write_text(
         "".join(line for line in settings.read_text().splitlines(True) if "database" not in line)
     )
-    with Ledger.open(ledger.home.root) as old, pytest.raises(EvidenceInvalid) as error:
+    with Ledger.open(ledger.home.root) as old, pytest.raises(EvidenceMissing) as error:
         old.ingest(folder)
-    assert error.value.code == "log-state-behind"
+    assert error.value.code == "log-unsure"  # the heads there are older than the marks
 
 
 def test_a_process_with_the_old_settings_stops(ledger, folder, postgres):

@@ -71,7 +71,7 @@ def drop(
     count = size = 0
     with session.ledger() as ledger:
         promises = ledger.federation.promises
-        chosen = [one for one in promises.replicas(which) if cid in {None, one.package_cid}]
+        chosen = list(promises.replicas(which, cid))
         if not yes and chosen:
             _ask(session, chosen)
         for one in promises.drop(which, cid):

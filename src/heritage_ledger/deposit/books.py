@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from heritage_ledger.deposit.release import release
 from heritage_ledger.deposit.staging import Claim, finish_left, is_left, settle_left
-from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure
+from heritage_ledger.errors import EvidenceInvalid, TemporaryFailure
 from heritage_ledger.events.agents import Agent, AgentKind, institution_id
 from heritage_ledger.events.chronology import check_clock
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.home import lock
 from heritage_ledger.home.marks import keep_unsure, read_unsure
-from heritage_ledger.home.settings import read_settings
+from heritage_ledger.home.settings import check_not_moved
 from heritage_ledger.index.absorb import absorb, add_content_from_bag, is_complete
 from heritage_ledger.log.append import Appender
 from heritage_ledger.log.cosignature import (
@@ -173,7 +173,7 @@ class Books:
             self.guard.ensure()
             with lock.hold(self.home.lock), self.state.hold():
                 if self.guard.holds():
-                    self._check_database()
+                    check_not_moved(self.home.settings, self.settings)
                     yield
                     return
         raise TemporaryFailure(
@@ -182,15 +182,6 @@ class Books:
             path=self.settings.origin,
             advice="run the same command again",
         )
-
-    def _check_database(self) -> None:
-        if read_settings(self.home.settings).database != self.settings.database:
-            raise OperationFailed(
-                "database-moved",
-                "heads and index were moved to another database while this process ran",
-                path=str(self.home.settings),
-                advice="start it again: it then reads the settings as they are now",
-            )
 
     def settle(self) -> None:
         """Bring log, index and staging into step after whatever happened before.

@@ -13,7 +13,7 @@ from heritage_ledger.home.layout import BACKUP_NOTE
 from heritage_ledger.home.marks import Marks
 from heritage_ledger.home.settings import change_settings, check_database
 from heritage_ledger.home.sql import server_name
-from heritage_ledger.home.state import StateStore
+from heritage_ledger.home.state import MARKED, StateStore
 from heritage_ledger.index.absorb import absorb, rebuild
 from heritage_ledger.index.database import erase
 from heritage_ledger.index.store import Index
@@ -138,7 +138,7 @@ def move_databases(home: Home, settings: Settings, to: str, progress: Progress) 
             )
         change_settings(home.settings, "ledger", "database", url)
         Marks.of(home, new).write(state.reach(), establish=True)
-        return DatabaseMoved(to, len(heads), index.absorbed(), digest.hex())
+        return DatabaseMoved(to, len(heads.keys() - {MARKED}), index.absorbed(), digest.hex())
 
 
 def _open_or_make(target: Path | str) -> StateStore:

@@ -23,7 +23,6 @@ class ForkWatch:
     def __init__(self, federation: Federation) -> None:
         """Keep them in its home, checked by the keys that it knows."""
         self._federation = federation
-        self._named: set[tuple[str | None, str]] = set()
 
     def take(self, data: bytes) -> StoredFork | None:
         """Check a proof that somebody sent, and keep it; None when it is about a log unknown here.
@@ -47,11 +46,8 @@ class ForkWatch:
                 self.take(federation.client.get(f"{url}/{hints[origin]}", limit=MAX_FORK_SIZE) or b"")
 
     def strays(self) -> list[Finding]:
-        """Name the files in `peers/` and `forks/` that are none, each once in the life of this object."""
-        found = [*self._federation.peers.strays(), *stray_forks(self._federation.home)]
-        new = [one for one in found if (one.path, one.code) not in self._named]
-        self._named.update((one.path, one.code) for one in new)
-        return new
+        """Name the files in `peers/` and `forks/` that are none."""
+        return [*self._federation.peers.strays(), *stray_forks(self._federation.home)]
 
     def _keys(self, origin: str) -> Sequence[NoteVerifier]:
         if origin == self._federation.settings.origin:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import EvidenceInvalid, Finding
 from heritage_ledger.federation.client import answer_error
+from heritage_ledger.home.deep import read_small
 from heritage_ledger.home.durable import write_file, writing
 from heritage_ledger.home.layout import asset_folder
 from heritage_ledger.log.checkpoint import open_checkpoint
@@ -173,8 +174,7 @@ def _parsed_origin(path: str, size: int, changed: int, inode: int) -> str | None
     if size > MAX_FORK_SIZE:
         return None
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - the key is text
-            return parse_fork(file.read(MAX_FORK_SIZE + 1)).origin
+        return parse_fork(read_small(path, MAX_FORK_SIZE)).origin
     except (OSError, EvidenceInvalid):
         return None
 

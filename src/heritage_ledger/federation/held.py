@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from heritage_ledger.content.cid import format_cid, parse_cid
+from heritage_ledger.content.cid import format_cid, parse_cid, parse_cid_spelling
 from heritage_ledger.errors import DiskProblem, EvidenceInvalid, EvidenceMissing, HeritageError, UsageError
 from heritage_ledger.federation.checks import being_checked
 from heritage_ledger.federation.replicas import DROPPED, INCOMING
@@ -79,11 +79,13 @@ def drop_replicas(home: Home, origin: str, cid: str | None, promise: Pledge | No
     """Remove the replicas of a log, all or the one of `cid`; yield each that is gone.
 
     Raises:
+        EvidenceInvalid: `cid` is none in any spelling (codes of `parse_cid`).
         EvidenceMissing: there is none (`replica-unknown`).
         UsageError: `promise`, the latest pledge for that log, covers one (`replica-pledged`).
         HomeLocked: another process works at one of them (`home-locked`).
     """
-    found = [one for one in held_replicas(home, origin) if cid in {None, one.package_cid}]
+    wanted = None if cid is None else format_cid(parse_cid_spelling(cid))
+    found = [one for one in held_replicas(home, origin) if wanted in {None, one.package_cid}]
     if not found:
         raise EvidenceMissing(
             "replica-unknown",

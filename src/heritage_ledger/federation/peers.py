@@ -21,6 +21,7 @@ from heritage_ledger.errors import (
     UsageError,
 )
 from heritage_ledger.events.event import check_origin, open_event
+from heritage_ledger.home.deep import read_small
 from heritage_ledger.home.durable import sync_folder, write_file, writing
 from heritage_ledger.home.layout import asset_folder
 from heritage_ledger.home.settings import check_origin as check_origin_form
@@ -398,8 +399,8 @@ def _replace(files: Mapping[Path, bytes]) -> None:
 
 
 def _read(path: Path) -> Peer:
-    with writing(path), path.open("rb") as file:
-        data = file.read(MAX_PEER_FILE + 1)
+    with writing(path):
+        data = read_small(path, MAX_PEER_FILE)
     if len(data) > MAX_PEER_FILE:
         raise OperationFailed("peer-file-size", "the file of a peer is too large", path=str(path))
     return parse_peer(data)

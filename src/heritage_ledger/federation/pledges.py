@@ -171,8 +171,10 @@ class Duties:
     complete: set[tuple[str, int]] = field(default_factory=set)
     """Origin and log index of packages whose rows were seen in the mirror's index; they stay."""
     needed: dict[tuple[str, str], Room | None] = field(default_factory=dict)
-    """Origin and CID of packages that were refused, said once: the room that each needs, None where no room
-    helps because its tree is not the one that its event describes."""
+    """Origin and CID of packages that were refused: the room that each needs, None where no room helps
+    because its tree is not the one that its event describes."""
+    refused: dict[tuple[str, str], tuple[Finding, ...]] = field(default_factory=dict)
+    """Why each of these was refused; told again for as long as it is not tried again."""
     _size: int = 0
 
     def update(self, index: Index, log: LogFiles, size: int) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from heritage_ledger.content.cid import format_cid, parse_cid_spelling
 from heritage_ledger.errors import HeritageError, UsageError
 from heritage_ledger.events.event import MAX_COUNT
 from heritage_ledger.federation.held import HeldReplica, drop_replicas, held_replicas
@@ -129,21 +130,24 @@ class Promises:
         named = which.rstrip("/")
         return next((peer.origin for peer in self._peers if named in {peer.origin, peer.url}), which)
 
-    def replicas(self, which: str | None = None) -> Iterator[HeldReplica]:
-        """What is held for others, all of it or for one log.
+    def replicas(self, which: str | None = None, cid: str | None = None) -> Iterator[HeldReplica]:
+        """What is held for others, all of it or for one log; with `cid`, in any spelling, that package alone.
 
         Raises:
+            EvidenceInvalid: `cid` is none (codes of `parse_cid`).
             EvidenceMissing: no peer has this name, and nothing is held of such a log (`peer-unknown`).
         """
         held = list(held_replicas(self._home, None if which is None else self.origin_of(which)))
         if which is not None and not held:
             self._peers.get(which)
-        return iter(held)
+        wanted = None if cid is None else format_cid(parse_cid_spelling(cid))
+        return (one for one in held if wanted in {None, one.package_cid})
 
     def drop(self, which: str, cid: str | None = None) -> Iterator[HeldReplica]:
         """Give up replicas of a log's packages, all or one; yield each that is gone.
 
         Raises:
+            EvidenceInvalid: `cid` is none in any spelling (codes of `parse_cid`).
             EvidenceMissing: none is held (`replica-unknown`).
             UsageError: a pledge that counts covers one (`replica-pledged`); none was removed then.
         """

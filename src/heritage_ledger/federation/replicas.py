@@ -18,7 +18,7 @@ from heritage_ledger.content.budget import TreeBudget
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.release import seal
 from heritage_ledger.deposit.statement import frame, record_statement
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError
+from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, Finding, HeritageError, OperationFailed
 from heritage_ledger.events.bodies import replication_body
 from heritage_ledger.federation.assembly import MAX_MISSING, Writer, bad_pieces, fetch, tree_files
 from heritage_ledger.federation.mirroring import open_mirror_index
@@ -27,7 +27,16 @@ from heritage_ledger.fixity.bag import Claim, check_bag
 from heritage_ledger.home import lock
 from heritage_ledger.home.deep import PATH_MAX
 from heritage_ledger.home.durable import TreeSync, move_folder, remove_tree, sync_folder, writing
-from heritage_ledger.home.room import MIB, ROUNDING, Room, check_room, fits, room_for_others, used_room
+from heritage_ledger.home.room import (
+    ENDLESS,
+    MIB,
+    ROUNDING,
+    Room,
+    check_room,
+    fits,
+    room_for_others,
+    used_room,
+)
 from heritage_ledger.index.absorb import add_content, is_complete
 from heritage_ledger.progress import SILENT
 
@@ -93,6 +102,11 @@ class _Place:
         files = self.row.files + TAG_FILES
         return Room(self.row.bytes + files * ROUNDING + MIB, files)
 
+    def refused(self, findings: tuple[Finding, ...]) -> Replicated:
+        """What is said of it while it is not asked for again."""
+        row = self.row
+        return Replicated(self.peer.origin, row.asset, row.version, self.name, 0, (), findings)
+
 
 class Replicator:
     """Fulfils the pledges of one home. One at a time for each log."""
@@ -127,7 +141,8 @@ class Replicator:
 
         With `origin` only packages of that log.
         A package that cannot be had now is told of, and asked for again in the next round; one that does not
-        fit when there is more room, and one whose tree is not what its event says never, both without a word.
+        fit when there is more room, and one whose tree is not what its event says never. Both are told of in
+        every round all the same: nothing else says that they are not held.
         """
         now = datetime.now(UTC)
         recorded = set(self._duties.recorded)
@@ -140,7 +155,10 @@ class Replicator:
                 for row in promise.promised(index):
                     place = _Place(peer, index, row)
                     promised.add(place.name)
-                    if (place.key in recorded and self._is_held(place)) or not self._may_try(place):
+                    if place.key in recorded and self._is_held(place):
+                        continue
+                    if not self._may_try(place):
+                        yield place.refused(self._duties.refused[place.key])
                         continue
                     done = self._take(place, source_of(peer), progress, is_new=place.key not in recorded)
                     if not done.findings:
@@ -166,15 +184,21 @@ class Replicator:
 
     def _room(self, place: _Place) -> Room:
         """What the disk, its reserve and the quotas leave for a package, what it has already among it."""
-        settings, replicas = self._settings, self._home.replicas
         here = used_room(self._incoming / place.name)
-        room = room_for_others(self._home.root, settings.reserve_mib)
-        left = [room.bytes]
+        room = room_for_others(self._home.root, self._settings.reserve_mib)
+        left = min(room.bytes, self._quota_left(place))
+        return Room(max(0, left) + here.bytes, room.files + here.files)
+
+    def _quota_left(self, place: _Place) -> int:
+        """Bytes that the quotas of replicas leave beside those on the disk; it may be less than nothing."""
+        settings, replicas = self._settings, self._home.replicas
+        left = ENDLESS.bytes
         if settings.replicas_mib:
-            left.append(settings.replicas_mib * MIB - used_room(replicas).bytes)
+            left = settings.replicas_mib * MIB - used_room(replicas).bytes
         if settings.peer_replicas_mib:
-            left.append(settings.peer_replicas_mib * MIB - used_room(replicas / place.peer.origin).bytes)
-        return Room(max(0, min(left)) + here.bytes, room.files + here.files)
+            taken = used_room(replicas / place.peer.origin).bytes
+            left = min(left, settings.peer_replicas_mib * MIB - taken)
+        return left
 
     def _take(self, place: _Place, source: PeerBlocks, progress: Progress, *, is_new: bool) -> Replicated:
         peer, row = place.peer, place.row
@@ -186,6 +210,7 @@ class Replicator:
             with lock.hold(self._incoming / f"{place.name}.lock", wait=0, passing=True):
                 self._fetch(place, source, progress, is_new=is_new)
             self._duties.needed.pop(place.key, None)
+            self._duties.refused.pop(place.key, None)
             if is_new:
                 body = replication_body(
                     frame(self._books, started),
@@ -199,6 +224,7 @@ class Replicator:
                     record_statement(self._books, body)
         except HeritageError as error:
             findings = (error.finding, *source.findings)
+            self._duties.refused[place.key] = findings
         return Replicated(
             peer.origin,
             row.asset,
@@ -231,12 +257,23 @@ class Replicator:
 
     def _check_room(self, place: _Place, room: Room) -> None:
         self._duties.needed[place.key] = place.needed
+        left = self._quota_left(place) + used_room(self._incoming / place.name).bytes
+        if left < ENDLESS.bytes and place.needed.bytes > left:
+            raise OperationFailed(
+                "replica-quota",
+                "the package is larger than what the quotas of replicas leave; what is held stays",
+                path=str(self._folder(place)),
+                expected=f"room for {place.needed.bytes} bytes",
+                found=f"room for {max(0, left)} bytes",
+                advice="raise replicas_mib or peer_replicas_mib under [node] in heritage.toml, or take the "
+                "pledge back (pledge PEER --withdraw)",
+            )
         check_room(
             place.needed,
             room,
             what="the package",
             path=self._folder(place),
-            advice="free space, raise the quota, or take the pledge back (pledge PEER --withdraw); it "
+            advice="free space, or take the pledge back (pledge PEER --withdraw); it "
             "is fetched when there is room",
         )
         del self._duties.needed[place.key]

@@ -99,6 +99,19 @@ def open_regular(folder: str | os.PathLike[str], path: str) -> int:
     return descriptor
 
 
+def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Return the bytes of a regular file, one more than `limit` at most; nothing that could block is opened.
+
+    Raises:
+        OSError: it cannot be read, or is something else (`EINVAL`).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return file.read(limit + 1)
+
+
 def _listed(folder: str | int) -> list[Met]:
     with os.scandir(folder) as entries:
         return [

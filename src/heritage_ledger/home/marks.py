@@ -29,6 +29,7 @@ from heritage_ledger.errors import HeritageError
 from heritage_ledger.home.durable import SECRET_FILE, write_file, writing
 from heritage_ledger.home.keyring import read_public_keys
 from heritage_ledger.home.layout import marks_folder, memory_folder
+from heritage_ledger.home.settings import check_not_moved
 
 if TYPE_CHECKING:
     from heritage_ledger.home.layout import Home
@@ -144,11 +145,12 @@ class Unsure:
 class Marks:
     """The marks of one home. Any thread and process may use them."""
 
-    def __init__(self, home: Home, log_id: str, *, is_shared: bool = False) -> None:
-        """`log_id` names the log among all others; `is_shared` says that several machines use this home."""
+    def __init__(self, home: Home, log_id: str, settings: Settings) -> None:
+        """`log_id` names the log among all others; with a database several machines use this home."""
         self._home = home
         self._id = log_id
-        self._machine = "" if is_shared else _machine()
+        self._settings = settings
+        self._machine = _machine() if settings.database is None else ""
 
     @classmethod
     def of(cls, home: Home, settings: Settings) -> Self:
@@ -157,7 +159,7 @@ class Marks:
         with contextlib.suppress(HeritageError):  # without keys nothing is signed, and nothing marked outside
             keys = read_public_keys(home)
             log_id = hashlib.sha256(settings.origin.encode() + b"\n" + keys.log).hexdigest()[:32]
-        return cls(home, log_id, is_shared=settings.database is not None)
+        return cls(home, log_id, settings)
 
     def read(self) -> Found:
         """Read every mark; heads to compare them with are read afterwards."""
@@ -256,8 +258,10 @@ class Marks:
         """Write down that this home may be an old copy, and mark it anew where it is now.
 
         Raises:
+            OperationFailed: the heads were moved, and these are the old ones (`database-moved`).
             DiskProblem: it cannot be written.
         """
+        check_not_moved(self._home.settings, self._settings)
         known = self.unsure()
         newest = None if known is None else known.newest
         unsure = Unsure(int(time.time()), why.value, newest=newest)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import tomlkit
 
-from heritage_ledger.errors import UsageError
+from heritage_ledger.errors import OperationFailed, UsageError
 from heritage_ledger.home.durable import write_file, writing
 from heritage_ledger.home.node_settings import NODE_KEYS, NodeSettings, parse_node
 from heritage_ledger.home.settings_table import Table, check_secret, invalid
@@ -300,3 +300,17 @@ def change_settings(path: Path, table: str, name: str, value: str | None) -> Set
     settings = parse_settings(changed)
     write_file(path, changed, mode=0o644, replace=True)
     return settings
+
+
+def check_not_moved(path: Path, settings: Settings) -> None:
+    """Raise `OperationFailed` (`database-moved`) where the file names another database than `settings` does.
+
+    Heads of the old one are behind, and say nothing about the home.
+    """
+    if read_settings(path).database != settings.database:
+        raise OperationFailed(
+            "database-moved",
+            "heads and index were moved to another database while this process ran",
+            path=str(path),
+            advice="start it again: it then reads the settings as they are now",
+        )

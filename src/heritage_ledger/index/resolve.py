@@ -224,6 +224,20 @@ def package_of(index: Index, what: str, version: int | None = None) -> PackageRo
     return rows[0]
 
 
+def recorded_at(index: Index, what: str) -> int:
+    """Return the log index of the event that recorded an asset, a version or a CID last.
+
+    Only what the index finds at once: a path would be looked for among all files.
+
+    Raises:
+        EvidenceMissing: nothing here has this name (`not-found`).
+        UsageError: several assets have what it names (`name-ambiguous`).
+    """
+    if not (index.asset(what) or _version(index, what) or _by_cid(index, what)):
+        raise not_found(what)
+    return package_of(index, what).log_index
+
+
 def event_of(index: Index, what: str) -> int:
     """Return the log index of the event that `what` names, or that recorded last what it names.
 

@@ -23,6 +23,7 @@ from heritage_ledger.federation.pledges import Duties, Pledge
 from heritage_ledger.federation.repair import Repair
 from heritage_ledger.federation.replicas import Replicator
 from heritage_ledger.home.room import ENDLESS, Room
+from heritage_ledger.home.settings import change_settings
 from heritage_ledger.index.rows import EventRow, PackageRow
 from heritage_ledger.index.store import Index
 from heritage_testkit.bombs import KINDS, Blocks, make
@@ -140,7 +141,7 @@ def test_replication_leaves_nothing_of_a_bomb_and_does_not_try_it_again(ledger, 
     assert done.findings[0].code in REFUSED
     assert count(ledger.home.replicas) == 1  # .incoming alone, without locks
     asked = blocks.asked
-    assert run() == []
+    assert [one.findings for one in run()] == [done.findings]  # told again, not asked for again
     assert blocks.asked == asked
 
 
@@ -151,8 +152,22 @@ def test_what_the_event_says_is_compared_with_the_room_before_the_first_byte(led
     (done,) = run()
     assert done.findings[0].code == "disk-full"
     assert (blocks.asked, count(ledger.home.replicas)) == (0, 1)
-    assert run() == []  # said once, and not tried while there is no more room
+    assert [one.findings for one in run()] == [done.findings]  # not tried while there is no more room
     assert blocks.asked == 0
+
+
+@pytest.mark.parametrize("name", ["replicas_mib", "peer_replicas_mib"])
+def test_a_quota_is_told_as_one_and_names_its_setting(ledger, name):
+    ledger.close()
+    change_settings(ledger.home.settings, "node", name, 1)
+    with Ledger.open(ledger.home.root) as opened:
+        blocks, root = make("folders")
+        run = replicator(opened, blocks, root, files=3, size=2 << 20)
+        (done,) = run()
+        assert done.findings[0].code == "replica-quota"
+        assert name in done.findings[0].advice
+        assert [one.findings for one in run()] == [done.findings]
+        assert blocks.asked == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from heritage_ledger import Ledger
 from heritage_ledger.errors import DiskProblem, EvidenceInvalid, EvidenceMissing, UsageError
 from heritage_ledger.federation import peers as module
+from heritage_ledger.federation.forks import is_frozen
 from heritage_ledger.federation.peers import Peers, format_peer, parse_peer
 from heritage_ledger.home.layout import asset_folder
 from heritage_ledger.log.cosignature import Ed25519CosignatureSigner, Ed25519NoteSigner, _key_id
@@ -155,7 +157,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD)
-def test_one_bad_file_is_named_once_and_passed_over(ledger, peers, data):
+def test_one_bad_file_is_named_and_passed_over(ledger, peers, data):
     peers.add(peer("archive"))
     bad = ledger.home.peers / f"{asset_folder('bad.example/ledger/1')}.json"
     bad.write_bytes(data)
@@ -165,13 +167,26 @@ def test_one_bad_file_is_named_once_and_passed_over(ledger, peers, data):
     assert peers.find("bad.example/ledger/1") is None
     named = federation.strays()
     assert [one.path for one in named] == [str(bad)]
-    assert federation.strays() == []
     peers.add(peer("library"))
     assert federation.peers.policy().quorum == "federation"
     peers.remove("bad.example/ledger/1")
     assert not bad.exists()
     with pytest.raises(EvidenceMissing):
         peers.remove("bad.example/ledger/1")
+
+
+@pytest.mark.parametrize("folder", ["peers", "forks"])
+def test_what_would_block_whoever_opens_it_is_named_too(ledger, peers, folder):
+    peers.add(peer("archive"))
+    place = getattr(ledger.home, folder)
+    place.mkdir(exist_ok=True)
+    bad = place / (f"{'a' * 32}-1-2.fork.json" if folder == "forks" else "x.json")
+    os.mkfifo(bad)
+    (place / f"null{''.join(bad.suffixes)}").symlink_to("/dev/zero")
+    assert [one.origin for one in peers] == ["archive.example/ledger/1"]
+    assert str(bad) in [one.path for one in ledger.federation.strays()]
+    assert len(ledger.federation.strays()) == 2
+    assert not is_frozen(ledger.home, "archive.example/ledger/1")
 
 
 def test_a_file_that_may_not_be_read_is_named_too(ledger, peers):

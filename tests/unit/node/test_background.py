@@ -13,6 +13,7 @@ import time
 import urllib.request
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -266,6 +267,63 @@ def test_one_that_hangs_keeps_nobody_waiting():
         over.set()
 
     fenced(go)
+
+
+def test_news_of_one_wake_it_alone_and_not_more_often_than_its_gap(monkeypatch):
+    monkeypatch.setattr(module, "NEWS_SECONDS", 0.2)
+    began = {"loud": [], "quiet": []}
+
+    async def main():
+        async with Fences(3_600.0) as fences:
+            end = time.monotonic() + 1.1
+            while time.monotonic() < end:
+                fences.hurry("sync", "loud")
+                for who in began:
+                    fences.start("sync", who, partial(look, who), again=3_600.0)
+                await asyncio.sleep(0.005)
+
+    def look(who):
+        began[who].append(time.monotonic())
+        return Done()
+
+    asyncio.run(main())
+    assert len(began["quiet"]) == 1
+    assert 2 <= len(began["loud"]) <= 6
+
+
+def test_news_during_a_look_is_not_lost(monkeypatch):
+    monkeypatch.setattr(module, "NEWS_SECONDS", 0.0)
+    looks = []
+
+    async def main():
+        async with Fences(3_600.0) as fences:
+            for _ in range(40):
+                fences.start("sync", "peer", look, again=3_600.0)
+                await asyncio.sleep(0.01)
+                if len(looks) == 1:
+                    fences.hurry("sync", "peer")
+
+    def look():
+        looks.append(1)
+        time.sleep(0.1)
+        return Done()
+
+    asyncio.run(main())
+    assert len(looks) == 2
+
+
+def test_what_stays_wrong_is_never_called_well_again(tmp_path, caplog):
+    """A bad file among those of peers, a package that does not fit: each round finds the same."""
+    caplog.set_level("INFO", "heritage_node")
+    home = make_home(tmp_path / "museum", "museum")
+    with Ledger.open(home) as ledger:
+        ledger.home.peers.mkdir(exist_ok=True)
+        (ledger.home.peers / "x.json").write_text("{")
+    with running(home, first=0.05):
+        until(lambda: "x.json" in caplog.text)
+        time.sleep(1.5)
+    assert "well again" not in caplog.text
+    assert sum("x.json" in line for line in caplog.text.splitlines()) == 1
 
 
 def test_a_finding_is_told_when_it_is_news(caplog):

@@ -1,9 +1,12 @@
 """Every route states what it may cost, and keeps to it."""
 
+import asyncio
 import contextlib
 import hashlib
 import threading
 import time
+from collections import Counter
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -14,6 +17,7 @@ from heritage_ledger.errors import HeritageError
 from heritage_ledger.home.deadline import Deadline
 from heritage_ledger.index.store import Index
 from heritage_node.costs import Cost, Paging, Pool, check_routes, cost_of, costs
+from heritage_node.pools import Pools, TooMany
 from heritage_testkit.inside import WAIT, watched
 
 ARCHIVE = "archive.example/ledger/1"
@@ -277,3 +281,40 @@ def test_a_pool_that_is_full_keeps_no_other_waiting(node, homes, endless, ask, m
     for one in holders:
         one.join(WAIT)
     assert node.get("/api/v1/node").status_code == 200
+
+
+def test_a_proof_is_for_what_the_index_finds_at_once(node, homes):
+    receipt = homes.receipts[0]
+    for name in (receipt.asset, receipt.event_id, str(receipt.log_index), receipt.package_cid):
+        assert (
+            requests.get(f"{node.url}/api/v1/proofs/{quote(name, safe='')}", timeout=WAIT).status_code == 200
+        )
+    for name in ("data/scan.bin", f"{receipt.asset}#data/scan.bin", "data/none", "%", "9" * 30):
+        assert (
+            requests.get(f"{node.url}/api/v1/proofs/{quote(name, safe='')}", timeout=WAIT).status_code == 404
+        )
+
+
+def test_who_finds_no_room_for_blocks_waits_for_it():
+    """Kubo asks for all blocks of a folder at once, and gives up what is refused."""
+
+    async def main():
+        with Pools(1_000) as pools:
+            served = []
+
+            async def one(number):
+                async with pools.room(Pool.BLOCKS, "192.0.2.1"):
+                    assert pools.under_way[Pool.BLOCKS] <= Pool.BLOCKS.value.each
+                    await asyncio.sleep(0.001)
+                    served.append(number)
+
+            await asyncio.gather(*map(one, range(200)))
+            assert sorted(served) == list(range(200))
+            async with contextlib.AsyncExitStack() as held:
+                for _ in range(Pool.PUBLIC.value.each):
+                    await held.enter_async_context(pools.room(Pool.PUBLIC, "192.0.2.1"))
+                with pytest.raises(TooMany):  # a person rather hears it at once
+                    await held.enter_async_context(pools.room(Pool.PUBLIC, "192.0.2.1"))
+            assert +pools.under_way == Counter()
+
+    asyncio.run(main())
