@@ -15,8 +15,6 @@ from typer.main import get_command
 
 from heritage_cli.session import session_of
 
-_PANEL = "Everywhere"
-
 
 def _set_home(context: typer.Context, value: Path | None) -> None:
     if value is not None:

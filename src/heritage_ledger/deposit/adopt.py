@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from heritage_ledger.progress import Progress
 
 _PIECE: Final = 1 << 20
-MAX_RECORDED_CODES: Final = 64
-"""Codes of warnings that an adoption event may hold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from heritage_ledger.log.note import NoteVerifier
     from heritage_ledger.log.policy import Policy
 
-ASKED_AT_ONCE: Final = 8
 ROUND_SECONDS: Final = 60.0
 """How long one round waits for witnesses; who is slower is told of, and asked again in the next one."""
 TRIES: Final = 4

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 MAX_INSTITUTION = 200
 """Characters in an institution's name: it stands in every event and bag."""
-MAX_ORIGIN = 200
-"""Bytes in an origin: C2SP cosignatures allow 255."""
 _ORIGIN = re.compile(
     r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+"
     r"/[a-z0-9][a-z0-9._-]*/[1-9][0-9]{0,5}"

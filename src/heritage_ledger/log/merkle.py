@@ -50,11 +50,6 @@ def leaf_hash(entry: bytes) -> bytes:
     return sha256(_LEAF + entry).digest()
 
 
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return the hash of the node over two subtrees."""
-    return sha256(_NODE + left + right).digest()
-
-
 def root_of(leaves: Sequence[bytes]) -> bytes:
     """Return the root over leaf hashes held in memory; the same fold over the hashes of equal subtrees."""
     if not leaves:

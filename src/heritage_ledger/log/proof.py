@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
 """The first line of every proof."""
-EXTENSION: Final = ".tlog-proof"
-"""What the name of a proof's file ends with."""
 MAX_EXTRA_SIZE: Final = 1 << 20
 """Bytes of extra data: an event and the text about it, with room to spare."""
 MAX_PROOF_SIZE: Final = 2 * MAX_EXTRA_SIZE + MAX_NOTE_SIZE
