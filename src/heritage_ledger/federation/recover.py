@@ -9,6 +9,7 @@ anything may be signed again; where they cannot say, a person may.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from heritage_ledger.federation.federation import Federation
     from heritage_ledger.log.checkpoint import Checkpoint
@@ -188,28 +190,38 @@ class _Recovery:
             )
 
     def settle_index(self, aside: str | None) -> None:
-        """Where the index is beyond the log, make it anew, and set bags aside that no event records."""
+        """Where the index is beyond the log, make it anew; set bags aside that no event records."""
         settings, size = self.federation.settings, self.size()
+        place = settings.kept_in(self.home.index)
         try:
-            with Index.open(settings.kept_in(self.home.index), origin=self.origin) as index:
-                if index.absorbed() <= size:
-                    return
+            with Index.open(place, origin=self.origin) as index:
+                absorbed = index.absorbed()
         except (EvidenceInvalid, EvidenceMissing):
             return  # a rebuild is asked for where it is used
-        rebuild_index(self.home, settings, size, self.progress)
-        with Index.open(settings.kept_in(self.home.index), origin=self.origin) as index:
+        if absorbed > size:
+            rebuild_index(self.home, settings, size, self.progress)
+        elif absorbed < size:
+            return  # bags of the entries that are not in it yet are recorded all the same
+        with lock.hold(self.home.lock), Index.open(place, origin=self.origin) as index:
+            if absorbed == size and any(self.home.staging.glob("*")):
+                return  # a deposit that was cut off is finished first
             known = {self.home.root / row.folder for row in index.packages()}
-        for folder in sorted(self.home.packages.glob("*/*")):
-            if folder.is_dir() and folder not in known:
-                target = (
-                    self.home.root / (aside or "quarantine") / f"given-up-{folder.parent.name}-{folder.name}"
-                )
-                mode = folder.stat().st_mode & 0o777
-                with writing(folder):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    folder.chmod(0o700)
-                move_folder(folder, target)
-                target.chmod(mode)
+            for folder in sorted(self.home.packages.glob("*/*")):
+                if folder.is_dir() and folder not in known:
+                    self._give_up(folder, aside)
+
+    def _give_up(self, folder: Path, aside: str | None) -> None:
+        """Move a bag out of the way of the deposits to come; nothing is thrown away."""
+        name = f"given-up-{folder.parent.name}-{folder.name}"
+        target = self.home.root / (aside or "quarantine") / name
+        if target.exists():
+            target = target.with_name(f"{name}-{secrets.token_hex(4)}")
+        mode = folder.stat().st_mode & 0o777
+        with writing(folder):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        move_folder(folder, target)
+        target.chmod(mode)
 
     def _put_aside(self) -> str | None:
         folder = self.home.quarantine / f"state-{format_timestamp(datetime.now(UTC)).replace(':', '')}"

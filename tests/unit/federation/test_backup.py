@@ -1,14 +1,22 @@
 """A backup is taken from a home in use, holds what is whole, and gives back a home that signs nothing."""
 
 import shutil
+import subprocess
 import threading
 
 import pytest
 
 from heritage_ledger import Ledger
-from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, OperationFailed
+from heritage_ledger.errors import (
+    EvidenceInvalid,
+    EvidenceMissing,
+    HeritageError,
+    HomeLocked,
+    OperationFailed,
+)
 from heritage_ledger.federation import backup
 from heritage_ledger.federation.backup_files import read_note
+from heritage_ledger.home import lock
 from heritage_ledger.home.layout import Home
 from heritage_ledger.home.marks import read_unsure
 
@@ -134,6 +142,90 @@ def test_what_was_cut_off_is_finished_by_the_next(home, tmp_path, monkeypatch):
     assert back_up(home, tmp_path / "backup").held == 1
     Ledger.restore(tmp_path / "backup", tmp_path / "again").close()
     assert is_whole(tmp_path / "again")
+
+
+STEPS = ("begin", "take_heads", "take_logs", "take_bags", "take_rest", "finish")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step_it_is_the_backup_before_it_or_the_new_one(
+    home, tmp_path, monkeypatch, step, when
+):
+    deposit(home, tmp_path, text="1")
+    back_up(home, tmp_path / "backup")
+    deposit(home, tmp_path, text="2")
+    real = getattr(backup._Backup, step)
+
+    def killed(self, **how):
+        if when == "after":
+            real(self, **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backup._Backup, step, killed)
+    with pytest.raises(KeyboardInterrupt):
+        back_up(home, tmp_path / "backup")
+    monkeypatch.undo()
+    with Ledger.restore(tmp_path / "backup", tmp_path / "then") as ledger:
+        assert ledger.log_size() in {2, 3}  # the entry may be there before its bag: then that is told
+    with Ledger.open(tmp_path / "then") as ledger:
+        ledger.recover(newest=True)
+    with Ledger.open(tmp_path / "then") as ledger:
+        wrong = {one.code for verdict in ledger.verify(deep=True) for one in verdict.findings}
+    assert wrong <= {"package-missing"}
+    assert back_up(home, tmp_path / "backup").size == 3
+    with Ledger.restore(tmp_path / "backup", tmp_path / "now") as ledger:
+        assert ledger.log_size() == 3
+    assert is_whole(tmp_path / "now")
+
+
+def test_what_rotted_in_the_backup_is_found_when_it_is_read(home, tmp_path):
+    place = deposit(home, tmp_path).bag_path
+    back_up(home, tmp_path / "backup")
+    kept = tmp_path / "backup" / place.relative_to(home) / "data" / "page.txt"
+    kept.parent.chmod(0o755)
+    kept.chmod(0o644)
+    kept.write_text("rot!")
+    assert back_up(home, tmp_path / "backup").copied == 0  # it says that it holds it, and has not looked
+    with Ledger.open(home) as ledger:
+        done = ledger.backup(tmp_path / "backup", check=True)
+    assert (done.copied, done.held) == (1, 0)
+    assert kept.read_text() == "page"
+    assert [path.read_text() for path in (tmp_path / "backup").rglob("page.txt") if path != kept] == ["rot!"]
+
+
+def test_one_backup_writes_at_a_time(home, tmp_path):
+    back_up(home, tmp_path / "backup")
+    with lock.hold(tmp_path / "backup" / backup.LOCK), pytest.raises(HomeLocked):
+        back_up(home, tmp_path / "backup")
+
+
+def test_a_backup_that_is_newer_than_the_home_is_left_alone(home, tmp_path):
+    deposit(home, tmp_path, text="1")
+    shutil.copytree(home, tmp_path / "older")
+    deposit(home, tmp_path, text="2")
+    back_up(home, tmp_path / "backup")
+    with pytest.raises(OperationFailed) as caught:
+        back_up(tmp_path / "older", tmp_path / "backup")
+    assert caught.value.code == "backup-newer"
+    assert read_note(tmp_path / "backup").size == 3
+
+
+def test_a_backup_that_was_copied_over_a_home_is_told_and_made_a_home_again(home, tmp_path):
+    deposit(home, tmp_path, text="1")
+    back_up(home, tmp_path / "backup")
+    deposit(home, tmp_path, text="2")
+    subprocess.run(["cp", "-a", f"{tmp_path / 'backup'}/.", home], check=True)
+    with pytest.raises(OperationFailed) as caught:
+        deposit(home, tmp_path, text="3")
+    assert caught.value.code == "home-is-backup"
+    with Ledger.open(home) as ledger:
+        codes = {finding.code for stage in ledger.doctor() for finding in stage.findings}
+        assert "home-is-backup" in codes
+    with Ledger.open(home) as ledger:
+        ledger.recover(newest=True)
+    assert deposit(home, tmp_path, text="4").log_index in {2, 3}
+    assert is_whole(home)
 
 
 def test_a_home_in_use_is_backed_up_at_one_moment(home, tmp_path):
