@@ -9,10 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from heritage_testkit.nodes import until
 
 HERITAGE = str(Path(sys.executable).parent / "heritage")
 ASSET = "urn:example:cli"
@@ -252,9 +253,7 @@ def test_interrupted_is_130_and_nothing_is_left(run, home, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    deadline = time.monotonic() + 20
-    while not list((home / "staging").glob("*/bag/data/large.bin")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: list((home / "staging").glob("*/bag/data/large.bin")))
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=60)
     assert child.returncode == 130
