@@ -204,6 +204,18 @@ class Books:
             self.settle()
         finish_left(self.home, self._complete)
 
+    def catch_up(self) -> None:
+        """Bring the index up to the head after an append that ended between both; else nobody is waited for.
+
+        Whoever asks the index what was recorded already, before recording it, calls this first.
+
+        Raises:
+            HeritageError: as `exclusive`.
+        """
+        if self.index.absorbed() < self.size():
+            with self.exclusive():
+                self.settle()
+
     def _complete(self, claim: Claim) -> None:
         row = self.index.package(claim.asset, claim.version)
         if row is None:

@@ -216,7 +216,7 @@ class Federation:
         return ForkWatch(self)
 
     def strays(self) -> list[Finding]:
-        """Name the files in `peers/` and `forks/` that are none, each once in the life of this object."""
+        """Name the files in `peers/` and `forks/` that are none."""
         return self.fork_watch.strays()
 
     def standing(self) -> Standing:
@@ -341,9 +341,8 @@ class Federation:
         Different logs may be served from different threads at once.
         """
         with self._signing:
-            books = self._books()
-            self._duties.update(books.index, books.log, books.size())
-        yield from Replicator(self.home, books, self.peers, self._duties, self._signing).run(
+            self._duties.follow(self._books())
+        yield from Replicator(self.home, self._books(), self.peers, self._duties, self._signing).run(
             lambda peer: self.source(peer.origin), origin=origin, progress=progress
         )
 

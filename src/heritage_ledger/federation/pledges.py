@@ -177,8 +177,17 @@ class Duties:
     """Why each of these was refused; told again for as long as it is not tried again."""
     _size: int = 0
 
+    def follow(self, books: Books) -> None:
+        """Read what the own log has got since the last time.
+
+        Raises:
+            HeritageError: as `Books.catch_up`.
+        """
+        books.catch_up()
+        self.update(books.index, books.log, books.size())
+
     def update(self, index: Index, log: LogFiles, size: int) -> None:
-        """Read what the log has got since the last time."""
+        """Read what a log has got since the last time; `index` has absorbed it up to `size`."""
         after = self._size - 1
         for number, document in merge(
             _documents(index, log, size, PLEDGE, after=after),

@@ -103,8 +103,7 @@ class Promises:
     def latest(self) -> dict[str, Pledge]:
         """The latest pledge for each log."""
         with self._signing:
-            books = self._books()
-            self._duties.update(books.index, books.log, books.size())
+            self._duties.follow(self._books())
             return dict(self._duties.pledges)
 
     def published(self) -> dict[str, Pledge]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from heritage_ledger import Ledger
+from heritage_ledger.deposit import statement
 from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.events.bodies import replication_body
 from heritage_ledger.federation.pledges import Duties, pledge
@@ -72,3 +73,25 @@ def test_events_by_their_types(books):
         ]
     assert list(books.index.events(types=("Nothing",))) == []
     assert len(list(books.index.events(types=kinds[1], after=1, limit=1))) == 1
+
+
+@pytest.mark.parametrize("is_reopened", [True, False])
+def test_what_was_recorded_when_a_process_died_is_not_recorded_twice(tmp_path, monkeypatch, is_reopened):
+    """Between the head and the index: whoever asks the index alone would say that nothing was promised."""
+    until = datetime.now(UTC) + timedelta(days=9)
+    with Ledger.init(tmp_path / "home", institution="Museum", origin=ORIGIN, passphrase=None) as ledger:
+        pledge(ledger.books, OTHERS[0], until)
+        monkeypatch.setattr(statement, "add_event", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            replicated(ledger.books, OTHERS[0])
+        monkeypatch.undo()
+        if not is_reopened:
+            duties = Duties()
+            duties.follow(ledger.books)
+            assert duties.recorded == {(OTHERS[0], CID)}
+    if is_reopened:
+        with Ledger.open(tmp_path / "home") as ledger:
+            duties = Duties()
+            duties.follow(ledger.books)
+            assert duties.recorded == {(OTHERS[0], CID)}
+            assert ledger.index.absorbed() == ledger.books.size() == 3
