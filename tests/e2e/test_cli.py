@@ -252,6 +252,9 @@ def test_interrupted_is_130_and_nothing_is_left(run, home, tmp_path):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a suite in the background ignores it
     )
     until(lambda: list((home / "staging").glob("*/bag/data/large.bin")))
     child.send_signal(signal.SIGINT)

@@ -93,7 +93,7 @@ def test_a_pledge_fills_its_share_and_no_more(pair, tmp_path, small_disk):
     assert archive.run("peer", "sync", ok=(0, 3))[-1]["type"] == "verdict"
     assert archive.replica(museum, small["package_cid"]).is_dir()  # nothing is dropped by itself
 
-    dropped = archive.run("replica", "drop", museum.origin, small["package_cid"], "--yes")
+    dropped = archive.run("replica", "drop", museum.origin, small["package_cid"].upper(), "--yes")
     assert [line["package_cid"] for line in dropped[:-1]] == [small["package_cid"]]
     assert archive.run("replica", "list")[-1]["replicas"] == 0
     assert archive.run("replica", "drop", museum.origin, "--yes", ok=(5,))[-1]["code"] == "replica-unknown"

@@ -53,12 +53,19 @@ class HeldReplica:
         return promise.is_active(now) if self.asset is None else promise.covers(self.asset, now)
 
 
-def held_replicas(home: Home, origin: str | None = None) -> Iterator[HeldReplica]:
-    """Yield the replicas on the disk, all or those of one log, in the order of their names."""
+def held_replicas(home: Home, origin: str | None = None, cid: str | None = None) -> Iterator[HeldReplica]:
+    """Yield the replicas on the disk, all or those of one log, in the order of their names.
+
+    With `cid`, in any spelling, that package alone; what is no CID names none.
+    """
+    wanted = cid
+    if cid is not None:
+        with contextlib.suppress(EvidenceInvalid):
+            wanted = format_cid(parse_cid_spelling(cid))
     by_origin: dict[str, list[Path]] = {}
     for folder in sorted(home.replicas.glob("[!.]*/*/*/*")):
         found = "/".join(folder.parts[-4:-1])
-        if origin in {None, found} and _is_package(folder):
+        if origin in {None, found} and wanted in {None, folder.name} and _is_package(folder):
             by_origin.setdefault(found, []).append(folder)
     for found, folders in by_origin.items():
         rows = _rows(home, found)
@@ -79,13 +86,11 @@ def drop_replicas(home: Home, origin: str, cid: str | None, promise: Pledge | No
     """Remove the replicas of a log, all or the one of `cid`; yield each that is gone.
 
     Raises:
-        EvidenceInvalid: `cid` is none in any spelling (codes of `parse_cid`).
         EvidenceMissing: there is none (`replica-unknown`).
         UsageError: `promise`, the latest pledge for that log, covers one (`replica-pledged`).
         HomeLocked: another process works at one of them (`home-locked`).
     """
-    wanted = None if cid is None else format_cid(parse_cid_spelling(cid))
-    found = [one for one in held_replicas(home, origin) if wanted in {None, one.package_cid}]
+    found = list(held_replicas(home, origin, cid))
     if not found:
         raise EvidenceMissing(
             "replica-unknown",

@@ -6,7 +6,6 @@ import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from heritage_ledger.content.cid import format_cid, parse_cid_spelling
 from heritage_ledger.errors import HeritageError, UsageError
 from heritage_ledger.events.event import MAX_COUNT
 from heritage_ledger.federation.held import HeldReplica, drop_replicas, held_replicas
@@ -133,20 +132,17 @@ class Promises:
         """What is held for others, all of it or for one log; with `cid`, in any spelling, that package alone.
 
         Raises:
-            EvidenceInvalid: `cid` is none (codes of `parse_cid`).
             EvidenceMissing: no peer has this name, and nothing is held of such a log (`peer-unknown`).
         """
-        held = list(held_replicas(self._home, None if which is None else self.origin_of(which)))
+        held = list(held_replicas(self._home, None if which is None else self.origin_of(which), cid))
         if which is not None and not held:
             self._peers.get(which)
-        wanted = None if cid is None else format_cid(parse_cid_spelling(cid))
-        return (one for one in held if wanted in {None, one.package_cid})
+        return iter(held)
 
     def drop(self, which: str, cid: str | None = None) -> Iterator[HeldReplica]:
         """Give up replicas of a log's packages, all or one; yield each that is gone.
 
         Raises:
-            EvidenceInvalid: `cid` is none in any spelling (codes of `parse_cid`).
             EvidenceMissing: none is held (`replica-unknown`).
             UsageError: a pledge that counts covers one (`replica-pledged`); none was removed then.
         """
