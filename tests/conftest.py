@@ -31,3 +31,13 @@ def pytest_runtest_makereport(item, call):
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"required in CI, but skipped: {report.longrepr}"
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """This test's own folders of marks outside of a home: on tmpfs, and in the user's state."""
+    memory, state = tmp_path / "run", tmp_path / "state"
+    memory.mkdir(mode=0o700)
+    monkeypatch.setenv("HERITAGE_MEMORY", str(memory))
+    monkeypatch.setenv("HERITAGE_MARKS", str(state))
+    return memory, state

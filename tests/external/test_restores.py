@@ -20,15 +20,6 @@ MIXED = {"rsync", "rsync-sizes"}
 MARKED = {"the quorum of its policy confirmed its head", "nothing speaks against the marks of the home"}
 
 
-@pytest.fixture
-def outside(tmp_path, monkeypatch):
-    memory, state = tmp_path / "run", tmp_path / "state"
-    memory.mkdir(mode=0o700)
-    monkeypatch.setenv("HERITAGE_MEMORY", str(memory))
-    monkeypatch.setenv("HERITAGE_MARKS", str(state))
-    return memory, state
-
-
 class Institution:
     """A home that one witness watches; remembers every tree that it signed."""
 

@@ -17,15 +17,6 @@ ORIGIN = "museum.example/ledger/1"
 
 
 @pytest.fixture
-def outside(tmp_path, monkeypatch):
-    memory, state = tmp_path / "run", tmp_path / "state"
-    memory.mkdir(mode=0o700)
-    monkeypatch.setenv("HERITAGE_MEMORY", str(memory))
-    monkeypatch.setenv("HERITAGE_MARKS", str(state))
-    return memory
-
-
-@pytest.fixture
 def home(tmp_path, outside):
     with Ledger.init(tmp_path / "home", institution="Museum", origin=ORIGIN, passphrase=None):
         pass
@@ -69,7 +60,7 @@ def deposit(home, tmp_path, number):
 
 
 def reboot(outside):
-    for path in outside.iterdir():
+    for path in outside[0].iterdir():
         path.unlink()
 
 

@@ -21,16 +21,6 @@ ORIGIN = "museum.example/ledger/1"
 
 
 @pytest.fixture
-def outside(tmp_path, monkeypatch):
-    """The folders outside of the home where marks are left: on tmpfs, and in the user's state."""
-    memory, state = tmp_path / "run", tmp_path / "state"
-    memory.mkdir(mode=0o700)
-    monkeypatch.setenv("HERITAGE_MEMORY", str(memory))
-    monkeypatch.setenv("HERITAGE_MARKS", str(state))
-    return memory, state
-
-
-@pytest.fixture
 def home(tmp_path, outside):
     with Ledger.init(tmp_path / "home", institution="Museum", origin=ORIGIN, passphrase=None):
         pass
