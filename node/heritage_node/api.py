@@ -174,7 +174,7 @@ async def peers(request: web.Request) -> web.Response:
                 "institution": peer.institution,
                 "url": peer.url,
                 "log_keys": list(peer.log_keys),
-                "mirrored": service.mirrored(peer.origin),
+                "mirrored": service.federation.mirrored(peer.origin),
                 "frozen": peer.origin in frozen,
             }
             for peer in service.federation.peers

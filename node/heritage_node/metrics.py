@@ -210,5 +210,5 @@ def _gauge_peers(service: Service, counts: Metrics) -> None:
     counts.frozen.clear()
     frozen = {fork.origin for fork in service.forks()}
     for peer in service.federation.peers:
-        counts.mirrored.labels(peer.origin).set(service.mirrored(peer.origin))
+        counts.mirrored.labels(peer.origin).set(service.federation.mirrored(peer.origin))
         counts.frozen.labels(peer.origin).set(peer.origin in frozen)

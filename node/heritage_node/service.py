@@ -26,7 +26,6 @@ from heritage_ledger.federation.signing import Gate
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.settings import check_origin
 from heritage_ledger.home.settings_table import read_secret
-from heritage_ledger.log.mirror import mirrored_name
 from heritage_node.costs import cost_of
 from heritage_node.pools import Pools
 
@@ -81,9 +80,11 @@ class Service:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when somebody says that peers have something new."""
     noticed: set[str] = field(default_factory=set)
-    """Origins of peers that say it of their own logs."""
+    """Origins of peers that say it of their own logs, or want more of them cosigned than is mirrored."""
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a peer was looked at."""
+    synced: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set and cleared at once when a peer was looked at: whoever waits for its mirror looks once more."""
     progress: Stoppable = field(default_factory=Stoppable)
     suspects: set[Cid] = field(default_factory=set)
     """Packages that were found damaged while they were served."""
@@ -211,10 +212,15 @@ class Service:
             )
         return evidence.checkpoint
 
-    def mirrored(self, origin: str) -> int:
-        """How many entries of a peer's log are mirrored here."""
-        head = self.federation.state.head(mirrored_name(origin))
-        return 0 if head is None else head.size
+    def tell_looked(self) -> None:
+        """Say, from any thread, that a peer was looked at."""
+
+        def tell() -> None:
+            self.looked.set()
+            self.synced.set()
+            self.synced.clear()
+
+        self.loop.call_soon_threadsafe(tell)
 
     def forks(self) -> list[StoredFork]:
         """The fork proofs that are kept here; the files are read again only when one of them changed."""

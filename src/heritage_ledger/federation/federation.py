@@ -53,6 +53,7 @@ from heritage_ledger.index.resolve import packages_here
 from heritage_ledger.index.selection import not_found
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.files import LogFiles
+from heritage_ledger.log.mirror import mirrored_name
 from heritage_ledger.log.policy import lint_policy
 from heritage_ledger.log.witness import Witness
 from heritage_ledger.progress import SILENT
@@ -189,7 +190,8 @@ class Federation:
     def witness(self, signers: Sequence[CosignatureSigner]) -> Witness:
         """This institution as a witness of its peers' logs; a log that forked is cosigned no more.
 
-        After a restore nothing of a log is cosigned before `take_floor`.
+        After a restore nothing of a log is cosigned before `take_floor`, and never more than
+        is mirrored here.
         """
 
         def verifiers(origin: str) -> Sequence[NoteVerifier]:
@@ -200,11 +202,16 @@ class Federation:
             unsure = self.state.look()
             return unsure is not None and unsure.needs_floor(origin)
 
-        return Witness(self.state, signers, verifiers, needs_floor)
+        return Witness(self.state, signers, verifiers, needs_floor, self.mirrored)
 
     def take_floor(self, peer: Peer, witness: Witness) -> tuple[Finding, ...]:
         """After a restore: learn how much of a peer's log this witness may have cosigned."""
         return take_floor(self.home, self.state, self.peers, peer, client=self.client, witness=witness)
+
+    def mirrored(self, origin: str) -> int:
+        """How many entries of a peer's log are mirrored here."""
+        head = self.state.head(mirrored_name(origin))
+        return 0 if head is None else head.size
 
     def is_frozen(self, origin: str) -> bool:
         """Say whether a fork of the log is known."""

@@ -109,7 +109,7 @@ def test_whatever_one_peer_sets_off_the_other_is_served(tmp_path, caplog):
     museum, archive, library = (make_home(tmp_path, name) for name in ("museum", "archive", "library"))
     kept = deposit(library, tmp_path, 0)
     client = Breaking()
-    with running(archive) as good, running(library) as bad:
+    with running(archive, first=0.05) as good, running(library, first=0.05) as bad:
         introduce(museum, good.url, bad.url)
         with Ledger.open(museum) as ledger:
             for peer in ledger.federation.peers:
@@ -187,7 +187,7 @@ def test_among_peers_of_every_shape_the_honest_one_is_served(tmp_path):
     museum, archive = (make_home(tmp_path, name) for name in ("museum", "archive"))
     waits = Waits(connect=2.0, headers=2.0, silent=1.0, slowest=1 << 20)
     with contextlib.ExitStack() as held:
-        good = held.enter_context(running(archive))
+        good = held.enter_context(running(archive, first=0.05))
         introduce(museum, good.url)
         with Ledger.open(museum) as ledger:
             (honest,) = ledger.federation.peers
@@ -360,7 +360,7 @@ class Counting(Client):
 
 def test_a_witness_is_asked_once_for_each_checkpoint(tmp_path):
     museum, archive = (make_home(tmp_path, name) for name in ("museum", "archive"))
-    with running(archive) as good, running(museum) as node:
+    with running(archive, first=0.05) as good, running(museum) as node:
         introduce(museum, good.url)
         introduce(archive, node.url)
         with Ledger.open(museum) as ledger:
