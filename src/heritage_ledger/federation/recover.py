@@ -24,10 +24,11 @@ from heritage_ledger.federation.freshness import Claimed
 from heritage_ledger.federation.guard import check_not_frozen
 from heritage_ledger.federation.peers import peer_fetch
 from heritage_ledger.home import lock
+from heritage_ledger.home.append_lock import hold_append
 from heritage_ledger.home.durable import move_folder, writing
+from heritage_ledger.home.heads import put_aside
 from heritage_ledger.home.layout import BACKUP_NOTE
 from heritage_ledger.home.marks import Unsure, keep_unsure, read_unsure
-from heritage_ledger.home.sqlite import sidecars
 from heritage_ledger.home.state import Head, StateStore
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.checkpoint import open_checkpoint
@@ -54,7 +55,7 @@ class Recovered:
     """What a recovery did: the head before (None where none could be read) and after it, in entries.
 
     `basis` says why this home is believed to be the newest copy of its log; `aside` where heads that could
-    not be used were put, relative to the home.
+    not be used were put: relative to the home, or the names of the tables.
     """
 
     origin: str
@@ -91,7 +92,7 @@ def recover(federation: Federation, *, newest: bool = False, progress: Progress 
         work.check_unseen()
         federation.close()
         aside = work.begin_heads()  # nobody else has them: only a person may give entries up
-    work.settle_index(aside)
+    work.settle_index()
     return Recovered(work.origin, old_size, work.size(), work.settle(newest=newest), aside)
 
 
@@ -102,6 +103,8 @@ class _Recovery:
         self.origin = federation.settings.origin
         self.files = LogFiles(self.home.log)
         self.progress = progress
+        self.began = datetime.now(UTC)
+        self.aside = self.home.quarantine / f"state-{format_timestamp(self.began).replace(':', '')}"
 
     @property
     def mirror(self) -> Mirror:
@@ -133,9 +136,9 @@ class _Recovery:
         """
         published, data = self.published()
         settings = self.federation.settings
-        with lock.hold(self.home.lock):
+        with hold_append(self.home.lock, settings.database):
             keep_unsure(self.home, Unsure(int(time.time()), "the heads were lost or given up"))
-            aside = self._put_aside() if settings.database is None else None
+            aside = self._put_aside()
             with StateStore.create(settings.kept_in(self.home.state), own=self.origin) as state:
                 state.create_head(self.origin, Head(published.size, published.root, data))
                 for peer in self.federation.peers:
@@ -189,7 +192,7 @@ class _Recovery:
                 advice="bring back the log/ of the same time, or wait for the peer that mirrors it",
             )
 
-    def settle_index(self, aside: str | None) -> None:
+    def settle_index(self) -> None:
         """Where the index is beyond the log, make it anew; set bags aside that no event records."""
         settings, size = self.federation.settings, self.size()
         place = settings.kept_in(self.home.index)
@@ -208,12 +211,12 @@ class _Recovery:
             known = {self.home.root / row.folder for row in index.packages()}
             for folder in sorted(self.home.packages.glob("*/*")):
                 if folder.is_dir() and folder not in known:
-                    self._give_up(folder, aside)
+                    self._give_up(folder)
 
-    def _give_up(self, folder: Path, aside: str | None) -> None:
+    def _give_up(self, folder: Path) -> None:
         """Move a bag out of the way of the deposits to come; nothing is thrown away."""
         name = f"given-up-{folder.parent.name}-{folder.name}"
-        target = self.home.root / (aside or "quarantine") / name
+        target = (self.aside if self.aside.is_dir() else self.home.quarantine) / name
         if target.exists():
             target = target.with_name(f"{name}-{secrets.token_hex(4)}")
         mode = folder.stat().st_mode & 0o777
@@ -224,15 +227,9 @@ class _Recovery:
         target.chmod(mode)
 
     def _put_aside(self) -> str | None:
-        folder = self.home.quarantine / f"state-{format_timestamp(datetime.now(UTC)).replace(':', '')}"
-        moved = [path for path in (self.home.state, *sidecars(self.home.state)) if path.exists()]
-        if not moved:
-            return None
-        with writing(folder):
-            folder.mkdir(parents=True)
-            for path in moved:
-                path.rename(folder / path.name)
-        return str(folder.relative_to(self.home.root))
+        settings, mark = self.federation.settings, f"{self.began:aside_%Y%m%d_%H%M%S}"
+        aside = put_aside(settings.kept_in(self.home.state), self.aside, mark)
+        return aside if aside is None or settings.database else str(self.aside.relative_to(self.home.root))
 
     def published(self) -> tuple[Checkpoint, bytes]:
         """The checkpoint beside the log, signed by every key of it, with files that come to its root.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from heritage_ledger.errors import EvidenceMissing, OperationFailed, UsageError
 from heritage_ledger.federation.backup_files import copied_files, read_note
 from heritage_ledger.home.durable import TreeSync, write_file, writing
+from heritage_ledger.home.heads import remove_new
 from heritage_ledger.home.keyring import read_public_keys
 from heritage_ledger.home.layout import create_home, finish_home
 from heritage_ledger.home.marks import Unsure, keep_unsure
@@ -58,8 +59,7 @@ def unpack(folder: Path, root: Path, *, progress: Progress = SILENT) -> Home:
     Raises:
         EvidenceMissing, EvidenceInvalid: there is no finished backup (`backup-missing`, `backup-damaged`).
         OperationFailed: `root` is a home already, or not empty (`home-exists`, `home-not-empty`); the
-        database
-            that the settings name is in use (`state-exists`).
+        database that the settings name is in use (`state-exists`).
         DiskProblem: it cannot be written.
     """
     note = read_note(folder)
@@ -71,16 +71,19 @@ def unpack(folder: Path, root: Path, *, progress: Progress = SILENT) -> Home:
     for path in copied_files(folder):
         if path.name != home.settings.name:
             _copy(folder / path, root / path, links, progress)
-    if settings.database is not None:
-        _fill_server(home, settings)
-    with Index.open(settings.kept_in(home.index), origin=settings.origin) as index:
-        log = LogFiles(home.log)
-        absorb(index, log, home, read_unverified(log.read_checkpoint()).size)
-        complete(index, home, progress)  # of deposits that were being recorded when the backup was made
-    keep_unsure(home, Unsure(int(time.time()), f"the home was restored from the backup of {note.finished}"))
-    with TreeSync(root) as disk:
-        disk.sync()
-    write_file(home.settings, (folder / home.settings.name).read_bytes(), mode=0o644)
+    with contextlib.ExitStack() as undo:
+        if settings.database is not None:
+            _fill_server(home, settings, undo)
+        with Index.open(settings.kept_in(home.index), origin=settings.origin) as index:
+            log = LogFiles(home.log)
+            absorb(index, log, home, read_unverified(log.read_checkpoint()).size)
+            complete(index, home, progress)  # of deposits that were being recorded when the backup was made
+        why = f"the home was restored from the backup of {note.finished}"
+        keep_unsure(home, Unsure(int(time.time()), why))
+        with TreeSync(root) as disk:
+            disk.sync()
+        write_file(home.settings, (folder / home.settings.name).read_bytes(), mode=0o644)
+        undo.pop_all()
     finish_home(home)
     return home
 
@@ -94,6 +97,10 @@ def _check_target(folder: Path, root: Path, settings: Settings) -> None:
             path=str(root),
             expected="a folder elsewhere",
         )
+    _check_no_heads(settings)
+
+
+def _check_no_heads(settings: Settings) -> None:
     if settings.database is not None:
         with contextlib.suppress(EvidenceMissing):
             StateStore.open(settings.database, upgrade=False).close()
@@ -101,8 +108,9 @@ def _check_target(folder: Path, root: Path, settings: Settings) -> None:
                 "state-exists",
                 "the database that the settings name holds heads already",
                 path=server_name(settings.database),
-                advice="if it is that of this home, bring back its folder and run `heritage log recover`; "
-                "else give the backup's heritage.toml an empty database",
+                advice="if it is that of this home, bring back its folder (of which keys/, heritage.toml, "
+                "peers/ and policy are enough) and run `heritage log recover`, then `heritage repair`; else "
+                "name an empty database in heritage.toml",
             )
 
 
@@ -126,12 +134,11 @@ def _copy(source: Path, target: Path, links: dict[tuple[int, int], Path], progre
                 links.setdefault((found.st_dev, found.st_ino), target)
 
 
-def _fill_server(home: Home, settings: Settings) -> None:
+def _fill_server(home: Home, settings: Settings, undo: contextlib.ExitStack) -> None:
     """Bring the heads from the file of the backup into the database that the settings name."""
-    with (
-        StateStore.open(home.state) as heads,
-        StateStore.create(settings.kept_in(home.state)) as state,
-    ):
+    target = settings.kept_in(home.state)
+    with StateStore.open(home.state) as heads, StateStore.create(target) as state:
+        undo.callback(remove_new, target)
         for origin, head in heads.heads().items():
             state.create_head(origin, head)
     with writing(home.root):
@@ -166,6 +173,7 @@ def restore(federation: Federation) -> Restored:
     """
     home, settings = federation.home, federation.settings
     read_public_keys(home)
+    _check_no_heads(settings)
     if home.state.exists() or (home.log / "checkpoint").exists():
         raise OperationFailed(
             "restore-not-empty",
@@ -189,9 +197,6 @@ def restore(federation: Federation) -> Restored:
         size = _pull(federation)
     except BaseException:
         federation.close()
-        if settings.database is None:
-            with writing(home.state):
-                for left in home.root.glob("state.db*"):
-                    left.unlink()
+        remove_new(settings.kept_in(home.state))
         raise
     return Restored(settings.origin, size)

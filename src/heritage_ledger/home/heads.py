@@ -22,6 +22,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
     update,
 )
 from sqlalchemy.pool import StaticPool
@@ -30,7 +31,15 @@ from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFa
 from heritage_ledger.home.durable import SECRET_FILE, sync_folder, writing
 from heritage_ledger.home.migrate import upgrade
 from heritage_ledger.home.seal import Seal
-from heritage_ledger.home.sql import Blob, OrderedText, open_engine, open_server, server_name, sql_errors
+from heritage_ledger.home.sql import (
+    Blob,
+    OrderedText,
+    is_url,
+    open_engine,
+    open_server,
+    server_name,
+    sql_errors,
+)
 from heritage_ledger.home.sqlite import sidecars
 
 if TYPE_CHECKING:
@@ -88,6 +97,13 @@ GUARDS: Final = {
     ),
 }
 """What the database itself refuses, by kind of database."""
+_GUARD: Final = "heads_guard"
+_REVISION: Final = "heads_revision"
+_TABLES: Final = (HEADS.name, SEAL.name, _REVISION)
+_INDEXES: Final = text(
+    "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = :of"
+)
+_GUARDED: Final = text(f"SELECT to_regproc('{_GUARD}')::text")
 PRAGMAS = (
     "synchronous=FULL",  # an acknowledged swap survives a power cut
     "fullfsync=ON",  # macOS: fsync alone does not reach the disk there
@@ -170,6 +186,70 @@ def make_on_server(url: str) -> None:
             engine.dispose()
 
 
+def put_aside(target: Path | str, folder: Path, mark: str) -> str | None:
+    """Put heads that cannot be used where nobody takes them for the heads; nothing of them is changed.
+
+    The file moves into `folder`, which is made; tables on a server are renamed to end with `mark`. Returns
+    where they are now, for a person; None where there was nothing.
+
+    Raises:
+        DiskProblem, TemporaryFailure, KeyProblem: it cannot be done; they are where they were.
+    """
+    if is_url(target):
+        return _rename_on_server(str(target), mark)
+    path = Path(target)
+    with writing(folder):
+        moved = [one for one in (path, *sidecars(path)) if one.exists()]
+        if not moved:
+            return None
+        folder.mkdir(parents=True)
+        for one in moved:
+            one.rename(folder / one.name)
+    return str(folder)
+
+
+def _rename_on_server(url: str, mark: str) -> str | None:
+    engine = open_server(url)
+    with sql_errors(server_name(url), damaged):
+        try:
+            with engine.begin() as connection:
+                keep_out(connection)
+                tables = [one for one in _TABLES if inspect(connection).has_table(one)]
+                for table in tables:
+                    for (index,) in connection.execute(_INDEXES, {"of": table}).all():
+                        connection.exec_driver_sql(f"ALTER INDEX {index} RENAME TO {index}_{mark}")
+                    connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {table}_{mark}")
+                if connection.execute(_GUARDED).scalar_one() is not None:
+                    connection.exec_driver_sql(f"ALTER FUNCTION {_GUARD}() RENAME TO {_GUARD}_{mark}")
+        finally:
+            engine.dispose()
+    return ", ".join(f"{one}_{mark}" for one in tables) or None
+
+
+def remove_new(target: Path | str) -> None:
+    """Remove heads that were made just now by whoever could not go on; for nothing else.
+
+    Raises:
+        DiskProblem, TemporaryFailure, KeyProblem: it cannot be done.
+    """
+    if not is_url(target):
+        path = Path(target)
+        with writing(path):
+            for one in (path, *sidecars(path)):
+                one.unlink(missing_ok=True)
+        return
+    engine = open_server(str(target))
+    with sql_errors(server_name(str(target)), damaged):
+        try:
+            with engine.begin() as connection:
+                keep_out(connection)
+                for table in _TABLES:
+                    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+                connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {_GUARD}()")
+        finally:
+            engine.dispose()
+
+
 def keep_out(connection: Connection) -> None:
     """Let one transaction at a time change the layout; SQLite's has the write lock from its start."""
     if connection.dialect.name == "postgresql":
@@ -178,7 +258,7 @@ def keep_out(connection: Connection) -> None:
 
 def bring_up(connection: Connection, seal: Seal) -> None:
     """Bring the layout up to `STATE_VERSION` from that of `seal`, in the caller's transaction."""
-    upgrade(connection, REVISIONS, table="heads_revision", found=seal.version, wanted=STATE_VERSION)
+    upgrade(connection, REVISIONS, table=_REVISION, found=seal.version, wanted=STATE_VERSION)
     new = replace(seal, version=STATE_VERSION)
     connection.execute(update(SEAL).values(version=STATE_VERSION, **seal_columns(new)))
 
