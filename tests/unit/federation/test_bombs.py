@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tracemalloc
 from collections import Counter
@@ -16,8 +17,10 @@ import pytest
 from heritage_ledger import Ledger
 from heritage_ledger.content import budget
 from heritage_ledger.content.budget import TreeBudget
-from heritage_ledger.content.cid import block_cid, format_cid
-from heritage_ledger.errors import DiskProblem, EvidenceInvalid
+from heritage_ledger.content.car import MAX_SECTION, encode_header, encode_section, open_car
+from heritage_ledger.content.cid import RAW, block_cid, format_cid
+from heritage_ledger.content.varint import encode_varint
+from heritage_ledger.errors import DiskProblem, EvidenceInvalid, EvidenceMissing
 from heritage_ledger.federation.assembly import bad_pieces, tree_files
 from heritage_ledger.federation.pledges import Duties, Pledge
 from heritage_ledger.federation.repair import Repair
@@ -26,6 +29,7 @@ from heritage_ledger.home.room import ENDLESS, Room
 from heritage_ledger.home.settings import change_settings
 from heritage_ledger.index.rows import EventRow, PackageRow
 from heritage_ledger.index.store import Index
+from heritage_ledger.log.fork import MAX_FORK_SIZE, TYPE, VERSION, parse_fork
 from heritage_testkit.bombs import KINDS, Blocks, make
 from heritage_testkit.peers import peer
 
@@ -199,3 +203,86 @@ def test_a_block_that_nobody_gives_is_no_bomb(ledger):
     (again,) = run()
     assert again.findings[0].code == "replica-incomplete"
     assert (ledger.home.replicas / ".incoming" / format_cid(root)).is_dir()
+
+
+class Stream:
+    """What a CAR is read from: pieces that may never end, counted."""
+
+    def __init__(self, head, piece):
+        self._left = head
+        self._piece = piece
+        self.given = 0
+
+    def read(self, size):
+        if not self._left:
+            self._left = self._piece
+        part, self._left = self._left[:size], self._left[size:]
+        self.given += len(part)
+        return part
+
+
+def varint(value):
+    return encode_varint(value) if value < 1 << 63 else b"\xff" * 9 + b"\x01"
+
+
+SAME = b"".join(encode_section(block_cid(RAW, b"x" * 1000), b"x" * 1000))
+CARS = {
+    "a header of 2^62 bytes": (varint(1 << 62), b"\0" * 65_536),
+    "a number without an end": (b"", b"\xff" * 65_536),
+    "more roots than any package": (
+        varint(60_000) + b"\xa2\x65roots\x99\xff\xff" + (b"\xd8\x2a\x58\x25\0" + SAME[2:38]) * 1_400,
+        b"",
+    ),
+    "a header of a header of a header": (varint(60_000) + b"\xa2\x65roots" + b"\x81" * 60_000, b""),
+    "a section of 2^62 bytes": (encode_header([]) + varint(1 << 62), b"\0" * 65_536),
+    "sections of length zero": (encode_header([]), b"\0" * 65_536),
+    "one block for ever": (encode_header([]), SAME * 60),
+    "a section that is cut off": (encode_header([]) + SAME[:500], b""),
+}
+
+
+@pytest.mark.parametrize("kind", CARS)
+def test_a_car_ends_where_its_budget_ends(kind):
+    stream, bound = Stream(*CARS[kind]), 1 << 20
+    with measured(), pytest.raises((EvidenceInvalid, EvidenceMissing)) as caught:
+        for _ in open_car(stream.read, max_size=bound).blocks:
+            pass
+    assert caught.value.code in {"car-malformed", "car-too-large", "car-cut-off", "cid-malformed"}
+    assert stream.given <= bound + MAX_SECTION
+
+
+def proof(**changed):
+    """The bytes of a fork proof with other members than it may have."""
+    members = {
+        "type": TYPE,
+        "version": VERSION,
+        "first": "a\n",
+        "second": "b\n",
+        "prefix_root": "A",
+        "hashes": [],
+    }
+    return json.dumps(members | changed).encode()
+
+
+FORKS = {
+    "lists in lists": b"[" * MAX_FORK_SIZE,
+    "objects in objects": b'{"a":' * (MAX_FORK_SIZE // 6) + b"1",
+    "a long number": b'{"a":' + b"9" * (MAX_FORK_SIZE - 10) + b"}",
+    "an exponent without end": b'{"a":1e' + b"9" * (MAX_FORK_SIZE - 10) + b"}",
+    "a million hashes": proof(hashes=["A" * 44] * 1_000_000),
+    "a long text": proof(first="A" * (MAX_FORK_SIZE - 1_000)),
+    "as many hashes as fit": proof(hashes=["A"] * (MAX_FORK_SIZE // 6)),
+    "the same key for ever": b"{" + b",".join([b'"a":1'] * (MAX_FORK_SIZE // 6)) + b"}",
+}
+
+
+@pytest.mark.parametrize("kind", FORKS)
+def test_a_fork_proof_is_refused_before_it_costs_anything(ledger, kind):
+    data = FORKS[kind]
+    with measured(), pytest.raises(EvidenceInvalid) as caught:
+        parse_fork(data)
+    assert caught.value.code == "fork-malformed"
+    ledger.home.forks.mkdir(exist_ok=True)
+    (ledger.home.forks / "0123.fork.json").write_bytes(data)
+    with measured():
+        assert ledger.federation.strays()
