@@ -2,14 +2,19 @@
 
 import contextlib
 import hashlib
+import json
+import os
 import shutil
 import signal
+import subprocess
 import time
 import urllib.request
 
 import pytest
 
+from heritage_ledger import Ledger
 from heritage_testkit.between import between
+from heritage_testkit.dying import Child
 from heritage_testkit.nodes import Institution, federation, until
 from heritage_testkit.restores import RESTORES
 
@@ -203,3 +208,74 @@ def test_what_a_node_cosigned_it_holds_and_gives_back(tmp_path):
         third = deposit(archive, tmp_path, 3, size=1000)
         assert third["log_index"] == 3  # the second came back first
         assert len(signed(museum, archive)[archive.origin, 3]) == 1
+
+
+class Twins:
+    """A process, and a fork of it that has the memory which it had then; each goes on when it is told to."""
+
+    def __init__(self, home, environment, source):
+        self._home, self._source = home, source
+        self._go = [os.pipe(), os.pipe()]
+        self._done = os.pipe()
+        self._environment = environment
+        self.child = Child(self._work)
+        self.said()
+
+    def _work(self, _):
+        os.setpgrp()
+        os.environ.update(self._environment)
+        with Ledger.open(self._home) as ledger:
+            self._deposit(ledger, "kept")
+            which = int(os.fork() == 0)
+            os.close(self._go[which][1])
+            if os.read(self._go[which][0], 1):
+                self._deposit(ledger, ("lost", "again")[which])
+            signal.pause()
+
+    def _deposit(self, ledger, name):
+        try:
+            said = ledger.ingest(self._source, asset=f"urn:example:{name}").log_index
+        except Exception as error:  # noqa: BLE001 - the test is told
+            said = repr(error)
+        os.write(self._done[1], json.dumps(said).encode())
+
+    def said(self):
+        return json.loads(os.read(self._done[0], 10_000))
+
+    def go(self, which):
+        """Let the first (0) or the second (1) make its deposit; return its place in the log."""
+        os.write(self._go[which][1], b"x")
+        return self.said()
+
+    def end(self):
+        os.killpg(self.child.pid, signal.SIGKILL)
+
+
+def test_a_machine_put_back_with_its_memory_asks_again_when_its_answer_is_old(tmp_path):
+    """Disk, marks and memory are those of one moment, and its clock stood still: it trusts for 5 s."""
+    with contextlib.ExitStack() as held:
+        museum, archive = held.enter_context(federation(tmp_path, "museum", "archive"))
+        source = tmp_path / "source"
+        source.mkdir()
+        (source / "page.txt").write_text("page")
+        twins = Twins(museum.home, museum.environment, source)
+        held.callback(twins.end)
+        until(lambda: museum.standing()["size"] == archive.mirrored(museum) == 2)
+        places = {place: tmp_path / f"{place.name}.kept" for place in (museum.home, *museum.marks)}
+        for place, kept in places.items():
+            subprocess.run(["rsync", "-a", f"{place}/", kept], check=True)
+        assert twins.go(0) == 2
+        until(lambda: museum.standing()["size"] == archive.mirrored(museum) == 3)
+        os.kill(twins.child.pid, signal.SIGKILL)
+        museum.stop(signal.SIGKILL)
+        for place, kept in places.items():  # in place: the second one holds files open
+            subprocess.run(["rsync", "-a", "--inplace", "--delete", f"{kept}/", place], check=True)
+        museum.start()
+        time.sleep(5.5)
+        assert twins.go(1) == 3  # what was lost came back before it
+        until(lambda: museum.standing()["size"] == archive.mirrored(museum) == 4)
+        trees = signed(museum, archive)
+        assert all(len(roots) == 1 for (origin, _), roots in trees.items() if origin == museum.origin)
+        assert not list((archive.home / "forks").glob("*"))
+        codes = {line["code"] for line in museum.run("verify", ok=(3,)) if line["type"] == "finding"}
+        assert codes == {"package-missing"}  # its entry came back; its bag was on the lost disk alone
