@@ -204,7 +204,9 @@ async def _check(service: Service, fences: Fences) -> None:
         while service.suspects:  # other threads add to it meanwhile
             wanted[service.suspects.pop()] = None
         if time.monotonic() >= next_look:
-            due = await _tried(fences, "due", fences.run(service.federation.due, service.ledger.index))
+            due = await _tried(
+                fences, "due", fences.run(service.federation.repairs.due, service.ledger.index)
+            )
             wanted |= dict.fromkeys(due or ())
             next_look = time.monotonic() + CHECK_LOOK_SECONDS
         for cid in list(wanted):
@@ -217,7 +219,7 @@ async def _check(service: Service, fences: Fences) -> None:
 
 
 def _compare(service: Service, cid: Cid) -> Done:
-    done = service.federation.check(cid, progress=service.progress)
+    done = service.federation.repairs.check(cid, progress=service.progress)
     return Done(
         tuple(line for one in done for line in repaired_lines(one)),
         tuple(finding for one in done for finding in one.findings),

@@ -153,7 +153,7 @@ class Service:
             ) from error
         given = self.given.pop(peer, 0)
         if given:
-            self.federation.record_help(peer, package, source, given)
+            self.federation.repairs.record_help(peer, package, source, given)
 
     async def ask(self, request: web.Request, function: Callable[..., _T], *values: Any) -> _T:
         """Do a step of a request's work in the pool of its route; see `Pools.ask`."""

@@ -173,7 +173,7 @@ def _from_peers(session: Session) -> Ending:
         session.clear()
         said = f"the log is back: {quantities.entries(restored.size)} of {restored.origin}"
         output.result("restored", restored, [said])
-        for done in ledger.federation.repair(progress=progress):
+        for done in ledger.federation.repairs.run(progress=progress):
             session.clear()
             packages += 1
             lost += bool(done.findings)
@@ -208,7 +208,7 @@ def repair(
     output = session.output
     damaged = lost = packages = fetched = 0
     with session.ledger() as ledger, session.progress() as progress:
-        for done in ledger.federation.repair(which, progress=progress):
+        for done in ledger.federation.repairs.run(which, progress=progress):
             session.clear()
             packages += 1
             if not done.was_damaged:

@@ -1,10 +1,11 @@
 """Backup: a second copy of a home, made while it is in use (`specs/home.md`, "Backups").
 
-What is taken first is what everything else must reach: the heads, as they are at one moment. Log and mirrors
-are then brought up to them as any mirror is, each byte checked against the signed root; a bag is copied
-aside, put on the disk, read back, compared with its address and only then given its place, where it is never
-touched again. So a damaged bag of the home never replaces a good one of the backup. Heads and index change
-places last. A backup that was cut off is the one before it, with more in it; the next one goes on.
+What is taken first is what everything else must reach: the heads, as they are at one moment. A bag is then
+copied aside, put on the disk, read back, compared with its address and only then given its place, where it is
+never touched again. So a damaged bag of the home never replaces a good one of the backup. Log and mirrors are
+brought up to the heads as any mirror is, each byte checked against the signed root, when the bags of their
+entries are there. Heads and index change places last. A backup that was cut off is the one before it, with
+more in it; the next one goes on.
 
 A backup is no home: nothing writes to it but the next backup, and `heritage restore --from` makes a home of
 it.
@@ -125,8 +126,8 @@ def backup(
         try:
             work.begin()
             work.take_heads()
-            work.take_logs()
             work.take_bags(check=check)
+            work.take_logs()
             work.take_rest()
             return work.finish()
         finally:

@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
-import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Self
 
-from heritage_ledger.content.blocks import PackageKey
-from heritage_ledger.content.budget import TreeBudget
-from heritage_ledger.content.cid import format_cid
-from heritage_ledger.deposit.statement import frame, record_statement
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import EvidenceMissing, HeritageError, TemporaryFailure
-from heritage_ledger.events.bodies import dissemination_body
-from heritage_ledger.events.timestamps import format_timestamp
-from heritage_ledger.federation.aside import settle
-from heritage_ledger.federation.checks import being_checked, due, note_check
+from heritage_ledger.errors import EvidenceMissing, HeritageError
 from heritage_ledger.federation.client import Client
 from heritage_ledger.federation.clocks import note_clock
 from heritage_ledger.federation.cosigning import Cosigning
+from heritage_ledger.federation.fence import ask_all, finding_about
 from heritage_ledger.federation.floor import take_floor
 from heritage_ledger.federation.fork_watch import ForkWatch
 from heritage_ledger.federation.forks import is_frozen, stored_forks
 from heritage_ledger.federation.guard import Guard
-from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.mirroring import (
+    Synced,
     evidence_in,
     mirror_evidence,
-    open_mirror_index,
     sync_mirror,
 )
 from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, Notices
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.pledges import Duties, PackageHolders, package_holders
 from heritage_ledger.federation.promises import Promises
-from heritage_ledger.federation.repair import Repair, record_recovery
+from heritage_ledger.federation.repairs import Repairs
 from heritage_ledger.federation.replicas import Replicator
 from heritage_ledger.federation.source import PeerBlocks
 from heritage_ledger.federation.status import status_of
@@ -47,10 +36,6 @@ from heritage_ledger.federation.witnessing import Witnesses, standing
 from heritage_ledger.fixity.evidence import open_log
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
-from heritage_ledger.home.release import is_released
-from heritage_ledger.home.room import free_room
-from heritage_ledger.index.resolve import packages_here
-from heritage_ledger.index.selection import not_found
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.mirror import mirrored_name
@@ -61,16 +46,14 @@ from heritage_ledger.provenance.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
-    from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.kubo import KuboEngine
     from heritage_ledger.deposit.books import Books
     from heritage_ledger.errors import Finding
     from heritage_ledger.federation.forks import StoredFork
-    from heritage_ledger.federation.mirroring import Synced
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.federation.pledges import Pledge
-    from heritage_ledger.federation.repair import Repaired
     from heritage_ledger.federation.replicas import Replicated
     from heritage_ledger.federation.status import PeerStatus
     from heritage_ledger.federation.witnessing import Round, Standing
@@ -79,10 +62,12 @@ if TYPE_CHECKING:
     from heritage_ledger.home.settings import Settings
     from heritage_ledger.home.state import StateStore
     from heritage_ledger.identity.keys import Ed25519Signer
-    from heritage_ledger.index.rows import PackageRow
     from heritage_ledger.log.note import NoteVerifier
     from heritage_ledger.log.witness import CosignatureSigner
     from heritage_ledger.progress import Progress
+
+LONGEST_LOOK: Final = 86_400.0
+"""Seconds that looking at all peers may take; each request has a deadline of its own long before."""
 
 
 class Federation:
@@ -287,9 +272,26 @@ class Federation:
         return self.cosigning.collect()
 
     def sync(self, *, progress: Progress = SILENT) -> Iterator[Synced]:
-        """Look at every peer once: its log into the mirror, the fork proofs that it keeps into `forks/`."""
-        for peer in self.peers:
-            yield self.sync_peer(peer, progress=progress)
+        """Look at every peer at once: its log into the mirror, the fork proofs that it keeps into `forks/`.
+
+        What comes of each is yielded as it comes, so that one that is slow keeps none waiting.
+
+        Raises:
+            DiskProblem, HomeLocked, OperationFailed: this home cannot be written; after the other peers.
+        """
+        peers, failed = list(self.peers), None
+        progress.begin("follow the peers", files=len(peers))
+        for peer, said in ask_all(self.sync_peer, peers, seconds=LONGEST_LOOK):
+            progress.advance(files=1)
+            if isinstance(said, HeritageError):
+                failed = said
+            elif isinstance(said, Exception):
+                size = self.mirrored(peer.origin)
+                yield Synced(peer.origin, size, size, None, (finding_about(peer.origin, said),))
+            else:
+                yield said
+        if failed is not None:
+            raise failed
 
     def sync_peer(self, peer: Peer, *, progress: Progress = SILENT) -> Synced:
         """The same for one peer; different peers may be looked at from different threads at once.
@@ -357,112 +359,10 @@ class Federation:
         """Who holds the own packages, all or those of an asset or CID; see `package_holders`."""
         return package_holders(self.home, self.peers, self.settings, index, what)
 
-    # repair
-
-    def repair(self, what: str | None = None, *, progress: Progress = SILENT) -> Iterator[Repaired]:
-        """Mend the packages that are damaged, own ones and replicas, all or those of an asset or CID.
-
-        Raises:
-            EvidenceMissing: there is no such asset or package (`not-found`).
-            HomeLocked: another process kept at one of them (`home-locked`).
-        """
-        with self._signing:
-            books = self._books()
-        rows = list(self._packages(books.index, what))
-        if what is not None and not rows:
-            raise not_found(what)
-        with Holdings(self.home, books.index, self.peers, self._kubo()) as holdings:
-            for origin, row in rows:
-                done = []
-                with being_checked(self.home, row.package_cid):
-                    for started, repaired in self._repair(holdings, origin, row, progress):
-                        if repaired.was_damaged:
-                            with self._signing:
-                                record_recovery(books, repaired, started)
-                        done.append(repaired)
-                    settle(self.home, format_cid(row.package_cid))
-                for repaired in done:
-                    if repaired.was_damaged:
-                        self._thank(repaired)
-                    yield repaired
-
-    def _repair(
-        self, holdings: Holdings, origin: str, row: PackageRow, progress: Progress
-    ) -> Iterator[tuple[str, Repaired]]:
-        """Mend the bag of one package, and what Kubo holds of an own one; yields when each began."""
-        folder, kubo = self.home.root / row.folder, self._kubo()
-        is_own = origin == self.settings.origin
-        room = partial(free_room, self.home.root) if is_own else self.promises.room
-        budget = partial(TreeBudget, format_cid(row.package_cid), files=row.files, size=row.bytes)
-        if not is_released(folder) and (is_own or folder.is_dir()):
-            work = Repair(self.home, holdings.get, self.source(origin), room=room)
-            started = format_timestamp(datetime.now(UTC))
-            yield started, work.run(folder, row.package_cid, budget(), origin=origin, progress=progress)
-        if is_own and kubo is not None:
-            work = Repair(self.home, holdings.get, self.source(origin))
-            key = PackageKey(row.asset, row.version)
-            started = format_timestamp(datetime.now(UTC))
-            done = work.run_engine(kubo, key, row.package_cid, budget(), origin=origin, progress=progress)
-            if done.was_damaged or is_released(folder):
-                yield started, done
-
-    # checks by the node
-
-    def due(self, index: Index) -> list[Cid]:
-        """The packages that the node should look at now, own ones first, in the order of the logs."""
-        every = timedelta(days=self.settings.node.check_days)
-        if not every:
-            return []
-        held = [
-            row.package_cid
-            for origin, row in self._packages(index, None)
-            if origin == self.settings.origin or (self.home.root / row.folder).is_dir()
-        ]
-        return list(due(self.home, dict.fromkeys(held), every, time.time()))
-
-    def check(self, cid: Cid, *, progress: Progress = SILENT) -> list[Repaired]:
-        """Compare a package with its address, mend what is not whole, and note that it was looked at.
-
-        Raises:
-            HeritageError: as `repair`; it is not noted when that was a `TemporaryFailure`.
-        """
-        every = timedelta(days=self.settings.node.check_days)
-        try:
-            done = list(self.repair(format_cid(cid), progress=progress))
-        except TemporaryFailure:
-            raise
-        except HeritageError:
-            note_check(self.home, cid, every, time.time(), is_whole=False)
-            raise
-        is_whole = not any(one.findings for one in done)
-        note_check(self.home, cid, every, time.time(), is_whole=is_whole)
-        return done
-
-    def _packages(self, own: Index, what: str | None) -> Iterator[tuple[str, PackageRow]]:
-        yield from ((self.settings.origin, row) for row in packages_here(own, what))
-        for peer in self.peers:
-            if self.home.mirror_of(peer.origin).index.exists():
-                with open_mirror_index(self.home, peer) as index:
-                    yield from ((peer.origin, row) for row in packages_here(index, what))
-
-    def _thank(self, repaired: Repaired) -> None:
-        """Tell the helpers what their blocks were for, so that they record it too."""
-        body = json.dumps({"package": repaired.package_cid, "source": repaired.origin}).encode()
-        helpers = [peer for peer in self.peers if peer.origin in repaired.helpers]
-        self.notices.tell_all(helpers, "help", body)
-
-    def record_help(self, recipient: str, package: str, source: str, given: int) -> None:
-        """Record that blocks of a package were given to a peer for its repair."""
-        with self._signing:
-            books = self._books()
-            body = dissemination_body(
-                frame(books, books.now()),
-                package_cid=package,
-                source=source,
-                recipient=recipient,
-                byte_count=given,
-            )
-            record_statement(books, body)
+    @cached_property
+    def repairs(self) -> Repairs:
+        """What compares packages with their addresses, and mends them."""
+        return Repairs(self, self._books, self._kubo, signing=self._signing)
 
     def take_fork(self, data: bytes) -> StoredFork | None:
         """Check a fork proof that somebody sent, and keep it; None when it is about a log unknown here.

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heritage_ledger.federation.federation import Federation
+    from heritage_ledger.home.layout import Home
     from heritage_ledger.log.checkpoint import Checkpoint
     from heritage_ledger.progress import Progress
 
@@ -94,6 +95,30 @@ def recover(federation: Federation, *, newest: bool = False, progress: Progress 
         aside = work.begin_heads()  # nobody else has them: only a person may give entries up
     work.settle_index()
     return Recovered(work.origin, old_size, work.size(), work.settle(newest=newest), aside)
+
+
+def set_aside_unrecorded(home: Home, index: Index, place: Path) -> None:
+    """Move bags that no event records out of the way of the deposits to come; nothing is thrown away.
+
+    They come into the folder `place`, if there is one, else into `quarantine/`; `index` is up to the log.
+
+    Raises:
+        DiskProblem: they cannot be moved.
+    """
+    known = {home.root / row.folder for row in index.packages()}
+    for folder in sorted(home.packages.glob("*/*")):
+        if not folder.is_dir() or folder in known:
+            continue
+        name = f"given-up-{folder.parent.name}-{folder.name}"
+        target = (place if place.is_dir() else home.quarantine) / name
+        if target.exists():
+            target = target.with_name(f"{name}-{secrets.token_hex(4)}")
+        mode = folder.stat().st_mode & 0o777
+        with writing(folder):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        move_folder(folder, target)
+        target.chmod(mode)
 
 
 class _Recovery:
@@ -208,23 +233,7 @@ class _Recovery:
         with lock.hold(self.home.lock), Index.open(place, origin=self.origin) as index:
             if absorbed == size and any(self.home.staging.glob("*")):
                 return  # a deposit that was cut off is finished first
-            known = {self.home.root / row.folder for row in index.packages()}
-            for folder in sorted(self.home.packages.glob("*/*")):
-                if folder.is_dir() and folder not in known:
-                    self._give_up(folder)
-
-    def _give_up(self, folder: Path) -> None:
-        """Move a bag out of the way of the deposits to come; nothing is thrown away."""
-        name = f"given-up-{folder.parent.name}-{folder.name}"
-        target = (self.aside if self.aside.is_dir() else self.home.quarantine) / name
-        if target.exists():
-            target = target.with_name(f"{name}-{secrets.token_hex(4)}")
-        mode = folder.stat().st_mode & 0o777
-        with writing(folder):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o700)
-        move_folder(folder, target)
-        target.chmod(mode)
+            set_aside_unrecorded(self.home, index, self.aside)
 
     def _put_aside(self) -> str | None:
         settings, mark = self.federation.settings, f"{self.began:aside_%Y%m%d_%H%M%S}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from heritage_ledger.errors import EvidenceMissing, OperationFailed, UsageError
 from heritage_ledger.federation.backup_files import copied_files, read_note
+from heritage_ledger.federation.recover import set_aside_unrecorded
 from heritage_ledger.home.durable import TreeSync, write_file, writing
 from heritage_ledger.home.heads import remove_new
 from heritage_ledger.home.keyring import read_public_keys
@@ -78,6 +79,7 @@ def unpack(folder: Path, root: Path, *, progress: Progress = SILENT) -> Home:
             log = LogFiles(home.log)
             absorb(index, log, home, read_unverified(log.read_checkpoint()).size)
             complete(index, home, progress)  # of deposits that were being recorded when the backup was made
+            set_aside_unrecorded(home, index, home.quarantine)  # a backup that was cut off has more of them
         why = f"the home was restored from the backup of {note.finished}"
         keep_unsure(home, Unsure(int(time.time()), why))
         with TreeSync(root) as disk:

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from heritage_ledger.errors import Finding, HeritageError
+from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError
 from heritage_ledger.events.event import open_event
 from heritage_ledger.fixity.verdict import Stage, Verdict, judge, not_checked
 from heritage_ledger.index.absorb import event_row, package_row
@@ -128,6 +128,23 @@ class RowsCheck:
                 expected=f"a row for entry {number}, {event.package_cid}",
                 found="none",
                 advice=_ADVICE,
+            )
+
+
+def check_complete(home: Home, index: Index, evidence: LogEvidence) -> None:
+    """Raise `EvidenceInvalid` where the log took packages in that the index does not have.
+
+    Its codes are `index-package-missing` and `index-count`; nothing is said without a checkpoint.
+    """
+    for verdict in RowsCheck(home, index).missing(evidence, list(index.packages()), set()):
+        for finding in verdict.findings:
+            raise EvidenceInvalid(
+                finding.code,
+                finding.message,
+                path=finding.path,
+                expected=finding.expected,
+                found=finding.found,
+                advice=finding.advice,
             )
 
 

@@ -115,7 +115,7 @@ def test_a_home_that_was_moved_to_a_longer_place_is_still_read(ledger, source, t
             verdicts = list(moved.verify(deep=deep))
             assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS] * len(verdicts)
         moved.export(ASSET, tmp_path / "out")
-        assert [done.was_damaged for done in moved.federation.repair(ASSET)] == [False]
+        assert [done.was_damaged for done in moved.federation.repairs.run(ASSET)] == [False]
         assert not moved.rebuild_index().findings
     assert (tmp_path / "out" / "data" / path).read_bytes() == b"deep"
     assert verify_bag(bag).outcome is Outcome.PASS

@@ -1,5 +1,6 @@
 """A backup is taken from a home in use, holds what is whole, and gives back a home that signs nothing."""
 
+import secrets
 import shutil
 import subprocess
 import threading
@@ -8,6 +9,7 @@ import pytest
 
 from heritage_ledger import Ledger
 from heritage_ledger.errors import (
+    DiskProblem,
     EvidenceInvalid,
     EvidenceMissing,
     HeritageError,
@@ -19,6 +21,8 @@ from heritage_ledger.federation.backup_files import read_note
 from heritage_ledger.home import lock
 from heritage_ledger.home.layout import Home
 from heritage_ledger.home.marks import read_unsure
+from heritage_testkit.restores import need_root
+from heritage_testkit.running import make_home, running
 
 ORIGIN = "museum.example/ledger/1"
 
@@ -267,3 +271,54 @@ def test_restore_refuses_a_folder_with_something_in_it(home, tmp_path):
         with pytest.raises(HeritageError):
             Ledger.restore(tmp_path / "backup", place)
     shutil.rmtree(tmp_path / "other")
+
+
+def test_a_disk_that_is_full_leaves_the_backup_before_it(home, tmp_path):
+    """The next one, when there is room, goes on."""
+    need_root()
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", place], check=True)
+    try:
+        deposit(home, tmp_path, text="1")
+        assert back_up(home, place / "backup").size == 2
+        with Ledger.open(home) as ledger:
+            (tmp_path / "source" / "big.bin").write_bytes(secrets.token_bytes(16 << 20))
+            ledger.ingest(tmp_path / "source", asset="urn:example:big")
+        with pytest.raises(DiskProblem) as caught:
+            back_up(home, place / "backup")
+        assert caught.value.code == "disk-full"
+        assert read_note(place / "backup").size == 2
+        Ledger.restore(place / "backup", tmp_path / "then").close()
+        with Ledger.open(tmp_path / "then") as ledger:
+            assert sum(1 for _ in ledger.assets()) == 1
+        subprocess.run(["mount", "-o", "remount,size=64m", place], check=True)
+        assert back_up(home, place / "backup").size == 3
+        Ledger.restore(place / "backup", tmp_path / "now").close()
+        assert is_whole(tmp_path / "now")
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_damaged_mirror_keeps_nothing_else_out(tmp_path):
+    museum, archive = (make_home(tmp_path, name) for name in ("museum", "archive"))
+    deposit(archive, tmp_path)
+    deposit(museum, tmp_path)
+    with running(archive) as node, Ledger.open(museum) as ledger:
+        ledger.federation.peers.add(ledger.federation.discover(node.url))
+        assert [one.findings for one in ledger.federation.sync()] == [()]
+    bundle = next((museum / "mirrors").glob("**/entries/**/000.p/2"))
+    bundle.chmod(0o644)
+    bundle.write_bytes(b"rot")
+    done = back_up(museum, tmp_path / "backup")
+    assert (done.size, done.copied) == (2, 1)
+    assert [one.path.startswith("mirrors/archive.example") for one in done.findings] == [True]
+    Ledger.restore(tmp_path / "backup", tmp_path / "again").close()
+    with (
+        running(archive) as node,
+        Ledger.open(tmp_path / "again") as ledger,
+    ):
+        (peer,) = ledger.federation.peers
+        path = next((tmp_path / "again" / "peers").rglob("*.json"))
+        path.write_text(path.read_text().replace(peer.url, node.url))
+        assert [one.size for one in ledger.federation.sync()] == [2]

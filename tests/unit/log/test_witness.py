@@ -7,7 +7,11 @@ import pytest
 from heritage_ledger.errors import DiskProblem
 from heritage_ledger.home.state import StateStore
 from heritage_ledger.identity.keys import Ed25519Signer, MLDSA44Signer
-from heritage_ledger.log.cosignature import Ed25519CosignatureSigner, MLDSA44CosignatureSigner
+from heritage_ledger.log.cosignature import (
+    Ed25519CosignatureSigner,
+    MLDSA44CosignatureSigner,
+    cosignature_time,
+)
 from heritage_ledger.log.note import open_note
 from heritage_ledger.log.witness import (
     AddCheckpoint,
@@ -15,6 +19,7 @@ from heritage_ledger.log.witness import (
     WitnessRefusal,
     format_request,
     parse_request,
+    witnessed_name,
 )
 
 ORIGIN = "museum.example/ledger/1"
@@ -173,3 +178,22 @@ def test_of_two_branches_at_once_one_is_cosigned(new_log, state):
         thread.join()
     assert len(won) == 1
     assert lost == [409] * 15
+
+
+def test_a_floor_names_no_earlier_time_than_was_named_before(tmp_path, state, log):
+    """Restored to before it cosigned at 9,000: others show that, and its clock stands at 7."""
+    checkpoint = log.files.read_checkpoint()
+    with StateStore.create(tmp_path / "before.db") as other:
+        Witness(other, SIGNERS, lambda _: log.verifiers).add_checkpoint(request(log, 0), time=9_000)
+        shown = other.head(witnessed_name(ORIGIN)).checkpoint
+    restored = Witness(state, SIGNERS, lambda _: log.verifiers)
+    restored.raise_floor(checkpoint, prefix_root=log.files.root, seen=[checkpoint, shown], time=7)
+    assert restored.last_time(restored.latest(ORIGIN)) == 9_000
+    log.append([b"more"])
+    lines = restored.add_checkpoint(request(log, 5), time=8)
+    assert restored.last_time(restored.latest(ORIGIN)) == 9_000
+    text = log.files.read_checkpoint().partition(b"\n\n")[0] + b"\n"
+    note = open_note(text + b"\n" + lines, [one.verifier for one in SIGNERS])
+    assert {cosignature_time(one.payload) for one in note.verified} == {9_000}
+    restored.raise_floor(checkpoint, prefix_root=log.files.root, seen=[shown], time=5)
+    assert restored.last_time(restored.latest(ORIGIN)) == 9_000  # and asked again

@@ -5,6 +5,9 @@ import threading
 
 import pytest
 
+from heritage_ledger import Ledger
+from heritage_ledger.home.layout import Home
+from heritage_ledger.home.marks import Unsure, keep_unsure
 from heritage_node import metrics
 from heritage_testkit.inside import node_inside
 
@@ -99,3 +102,28 @@ def test_an_engine_that_does_not_answer_is_not_ready(copy, monkeypatch):
         released.set()
         node.service.ledger.__dict__["kubo"] = None
     assert node.get("/readyz").status_code == 200
+
+
+def test_a_home_that_may_be_an_old_copy_is_not_ready(copy):
+    home, node = copy
+    keep_unsure(Home(home), Unsure(1, "the home was restored"))
+    answer = node.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "log-unsure")
+
+
+def test_heads_behind_the_log_are_not_ready(homes, tmp_path):
+    home = tmp_path / "museum"
+    shutil.copytree(homes.museum, home)
+    shutil.copytree(home, tmp_path / "before")
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "page").write_text("page")
+    with Ledger.open(home) as ledger:
+        ledger.recover(newest=True)
+        ledger.ingest(tmp_path / "scan", asset="urn:example:new")
+    for path in home.glob("state.db*"):
+        path.unlink()
+    shutil.copy2(tmp_path / "before" / "state.db", home)
+    with node_inside(home) as node:
+        answer = node.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "log-state-behind")
+        assert node.get("/log/checkpoint").status_code == 200  # what is published is served all the same

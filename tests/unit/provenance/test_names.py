@@ -202,7 +202,7 @@ def test_every_command_that_takes_a_name_takes_every_name(ledger, told, tmp_path
     assert event.log_index in {step.event.log_index for step in ledger.trace(what).steps}
     assert event.log_index in {one.log_index for one in ledger.events(what)}
     assert ledger.prove(what)
-    assert [one.package_cid for one in ledger.federation.repair(what)] == [package.package_cid]
+    assert [one.package_cid for one in ledger.federation.repairs.run(what)] == [package.package_cid]
     assert [one.package_cid for one in ledger.federation.copies(ledger.index, what)] == [package.package_cid]
     assert [verdict.asset for verdict in ledger.verify([what])] == [VASE]
     assert ledger.export(what, tmp_path / kind).package_cid == package.package_cid
