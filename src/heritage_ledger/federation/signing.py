@@ -184,12 +184,6 @@ class Gate:
         self._turn = threading.Lock()
         self._opened = time.monotonic()
 
-    def check_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> str:
-        """Return the origin of the peer that signed the request; `check_headers` and `check_body` at once."""
-        signed = self.check_headers(method, (url,), headers)
-        signed.check_body(body)
-        return signed.origin
-
     def check_headers(self, method: str, urls: Sequence[str], headers: Mapping[str, str]) -> Signed:
         """Return who signed a request to one of `urls`, all names of this node, before its body is read.
 
