@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from heritage_ledger.content.cid import parse_cid
+from heritage_ledger.content.cid import parse_cid_spelling
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
 from heritage_ledger.federation.signing import NOTICE
 from heritage_ledger.index.resolve import recorded_at
@@ -299,7 +299,7 @@ async def sync(request: web.Request) -> web.Response:
 def _cid(name: object) -> Cid:
     if not isinstance(name, str):
         raise EvidenceInvalid("cid-malformed", "this is not a CID", found=repr(name)[:80])
-    return parse_cid(name)
+    return parse_cid_spelling(name)
 
 
 def _limit(request: web.Request) -> int:

@@ -10,21 +10,23 @@ import hashlib
 import logging
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
 from heritage_ledger.content.car import encode_header, encode_section
-from heritage_ledger.content.cid import Cid, format_cid, parse_cid
+from heritage_ledger.content.cid import Cid, format_cid, parse_cid_spelling
 from heritage_ledger.content.directory import list_directory
 from heritage_ledger.content.message import Kind
 from heritage_ledger.content.walk import block_cids, file_leaves, read_leaf, resolve
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError, OperationFailed
+from heritage_node.accept import ANY, accepted
 from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.limits import cut, write
 from heritage_node.service import SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from heritage_ledger.content.walk import Found
     from heritage_node.service import Service
@@ -37,12 +39,22 @@ IMMUTABLE: Final = "public, max-age=29030400, immutable"
 STREAMED: Final = "public, max-age=3600"
 """For an answer that may yet fail: should a cache keep a part of it after all, then not for a year."""
 _CAR_KIND: Final = f"{CAR}; version=1; order=dfs; dups=n"
+_UNPLAIN: Final = re.compile(r'[^ -~]|["\\/]')
+"""What the file name of a header does not hold as it is."""
 _BYTES: Final = re.compile(r"(-?[0-9]{1,18}):(\*|-?[0-9]{1,18})", re.ASCII)
 PIECE: Final = 1 << 20
 """Bytes of a CAR that are made in one go, in a thread."""
 PIECE_BLOCKS: Final = 256
 """Blocks that are made in one go: a folder of a million small files is no step of work."""
 _VARIANT: Final = {"version": ("", "1"), "order": ("", "dfs", "unk"), "dups": ("", "n")}
+_CROSS_ORIGIN: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "Accept, Cache-Control, If-None-Match",
+    "Access-Control-Expose-Headers": "Content-Disposition, Content-Length, ETag, Ipfs-Uri, X-Ipfs-Path, "
+    "X-Ipfs-Roots",
+}
+"""What lets a page of another origin ask, and read the answer."""
 _SCOPES: Final = frozenset({"block", "entity", "all"})
 
 log = logging.getLogger("heritage_node")
@@ -51,7 +63,7 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/ipfs/{cid}")
-@routes.get("/ipfs/{cid}/{path:.*}")
+@routes.get(r"/ipfs/{cid}/{path:[\s\S]*}")
 @costs(Cost(Pool.BLOCKS, Paging.STREAM, units=2, seconds=30.0))
 async def ipfs(request: web.Request) -> web.StreamResponse:
     """A block, or a DAG as a CAR."""
@@ -61,14 +73,22 @@ async def ipfs(request: web.Request) -> web.StreamResponse:
     if form == "raw" and path:
         raise web.HTTPBadRequest(reason="Raw Blocks Have No Paths")
     if name == EMPTY:
-        return _raw(request, name, b"") if form == "raw" else _probe(request)
+        return _raw(request, EMPTY, b"") if form == "raw" else _probe(request)
     root = _parse(name)
     try:
         if form == "raw":
-            return _raw(request, name, await service.ask(request, service.holdings.get, root))
+            return _raw(request, format_cid(root), await service.ask(request, service.holdings.get, root))
         return await _car(request, service, root, path)
     except EvidenceMissing as error:
         raise _absent(request) from error
+
+
+@routes.options("/ipfs/{cid}")
+@routes.options(r"/ipfs/{cid}/{path:[\s\S]*}")
+@costs(Cost(Pool.BLOCKS, Paging.ONE))
+async def preflight(_: web.Request) -> web.Response:
+    """Let pages of every origin ask: what is served here is public."""
+    return web.Response(status=204, headers=_CROSS_ORIGIN | {"Access-Control-Max-Age": "86400"})
 
 
 def _form(request: web.Request) -> str:
@@ -77,44 +97,33 @@ def _form(request: web.Request) -> str:
     if asked is not None:
         if asked not in {"raw", "car"}:
             raise web.HTTPNotAcceptable
+        if asked == "car" and not _is_made({}, request):
+            raise web.HTTPNotAcceptable
         return asked
-    accept = request.headers.get("Accept", "")
-    kinds = [kind for kind, _ in _accepted(accept)]
-    for kind, form in ((RAW, "raw"), (CAR, "car")):
-        if kind in kinds:
-            return form
-    if not accept or "*/*" in kinds:
+    ranges = accepted(request)
+    for one in ranges:
+        if one.kind == RAW:
+            return "raw"
+        if one.kind == CAR and _is_made(one.parameters, request):
+            return "car"
+    if any(one.kind == ANY for one in ranges) and not any(one.kind == CAR for one in ranges):
         raise web.HTTPBadRequest(reason="Ask For A Raw Block Or A CAR")
     raise web.HTTPNotAcceptable
 
 
-def _accepted(accept: str) -> list[tuple[str, dict[str, str]]]:
-    """The media types of an Accept header with their parameters."""
-    found = []
-    for part in accept.split(","):
-        kind, *parameters = (word.strip() for word in part.split(";"))
-        pairs = (word.partition("=") for word in parameters)
-        found.append((kind.lower(), {name.strip().lower(): value.strip() for name, _, value in pairs}))
-    return found
+def _is_made(given: Mapping[str, str], request: web.Request) -> bool:
+    """Say whether this kind of CAR is made here: depth first, each block once, version 1.
 
-
-def _check_variant(request: web.Request) -> None:
-    """Refuse a CAR that is not made here: depth first, each block once, version 1 is what there is.
-
-    The query wins over Accept; of several CARs in Accept one that can be made is enough (IPIP-412).
+    The query wins over Accept (IPIP-412).
     """
-    variants = [given for kind, given in _accepted(request.headers.get("Accept", "")) if kind == CAR] or [{}]
     asked = {name: request.query[f"car-{name}"] for name in _VARIANT if f"car-{name}" in request.query}
-    for given in variants:
-        wanted = given | asked
-        if all(wanted.get(name, "") in known for name, known in _VARIANT.items()):
-            return
-    raise web.HTTPNotAcceptable
+    wanted = {**given, **asked}
+    return all(wanted.get(name, "") in known for name, known in _VARIANT.items())
 
 
 def _parse(name: str) -> Cid:
     try:
-        return parse_cid(name)
+        return parse_cid_spelling(name)
     except EvidenceInvalid as error:
         if error.code == "cid-unsupported":
             raise web.HTTPNotFound from error
@@ -127,17 +136,33 @@ def _absent(request: web.Request) -> web.HTTPException:
     return web.HTTPNotFound()
 
 
-def _headers(request: web.Request, name: str, etag: str, kind: str, suffix: str) -> dict[str, str]:
-    return {
+def _headers(
+    request: web.Request, name: str, etag: str, kind: str, roots: Iterable[Cid] = ()
+) -> dict[str, str]:
+    suffix = "bin" if kind == RAW else "car"
+    path = request.match_info.get("path", "")
+    headers = {
         "Content-Type": kind,
-        "Content-Disposition": f'attachment; filename="{name}.{suffix}"',
+        "Content-Disposition": _disposition(request.query.get("filename") or f"{name}.{suffix}"),
         "X-Content-Type-Options": "nosniff",
         "ETag": etag,
-        "X-Ipfs-Path": request.path,
-        "X-Ipfs-Roots": name,
+        "Ipfs-Uri": f"ipfs://{name}{'/' + quote(path) if path else ''}",
+        "X-Ipfs-Roots": ",".join(map(format_cid, roots)) or name,
         "Cache-Control": IMMUTABLE,
-        "Access-Control-Allow-Origin": "*",
+        "Vary": "Accept",
     }
+    if request.path.isascii() and request.path.isprintable():  # the older header cannot say another one
+        headers["X-Ipfs-Path"] = request.path
+    return headers | _CROSS_ORIGIN
+
+
+def _disposition(filename: str) -> str:
+    """Name the file that an answer is saved as (RFC 6266): in ASCII, and in full where that is not enough."""
+    plain = "".join(
+        one if one.isascii() and one.isprintable() and one not in '"\\/' else "_" for one in filename
+    )
+    full = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
+    return f'attachment; filename="{plain}"{full}'
 
 
 def _is_known(request: web.Request, etag: str) -> bool:
@@ -148,16 +173,15 @@ def _is_known(request: web.Request, etag: str) -> bool:
 
 def _raw(request: web.Request, name: str, block: bytes) -> web.StreamResponse:
     etag = f'"{name}.raw"'
-    headers = _headers(request, name, etag, RAW, "bin")
+    headers = _headers(request, name, etag, RAW)
     if _is_known(request, etag):
-        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE})
+        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE, "Vary": "Accept"})
     return web.Response(body=block, headers=headers)
 
 
 def _probe(request: web.Request) -> web.Response:
     """Answer the probe for CARs: the root is the empty identity CID, and there are no blocks."""
-    _check_variant(request)
-    headers = _headers(request, EMPTY, f'W/"{EMPTY}.car"', _CAR_KIND, "car")
+    headers = _headers(request, EMPTY, f'W/"{EMPTY}.car"', _CAR_KIND)
     return web.Response(body=encode_header([Cid(b"\x01\x55\x00\x00")]), headers=headers)
 
 
@@ -166,7 +190,6 @@ async def _car(request: web.Request, service: Service, root: Cid, path: str) -> 
     scope = query.get("dag-scope", "all")
     if scope not in _SCOPES:
         raise web.HTTPBadRequest(reason="No Such Scope")
-    _check_variant(request)
     span = _span(query.get("entity-bytes"))
     if span is not None:
         scope = "entity"
@@ -181,8 +204,8 @@ async def _car(request: web.Request, service: Service, root: Cid, path: str) -> 
     name = format_cid(root)
     etag = f'W/"{name}.car.{words}"'
     if _is_known(request, etag):
-        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE})
-    headers = _headers(request, name, etag, _CAR_KIND, "car") | {"Accept-Ranges": "none"}
+        return web.Response(status=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE, "Vary": "Accept"})
+    headers = _headers(request, name, etag, _CAR_KIND, found.roots) | {"Accept-Ranges": "none"}
     if "format" not in query:
         headers["Content-Location"] = str(request.rel_url.update_query(format="car"))
     if request.method == "HEAD":

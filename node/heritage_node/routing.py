@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from heritage_ledger.content.cid import parse_cid
+from heritage_ledger.content.cid import parse_cid_spelling
 from heritage_ledger.errors import EvidenceInvalid
 from heritage_ledger.identity.didkey import encode_base58btc
+from heritage_node.accept import accepted
 from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.service import SERVICE
 
@@ -49,7 +50,7 @@ async def providers(request: web.Request) -> web.Response:
     """This node, when it holds the block; an empty list otherwise."""
     service = request.app[SERVICE]
     try:
-        cid = parse_cid(request.match_info["cid"])
+        cid = parse_cid_spelling(request.match_info["cid"])
     except EvidenceInvalid as error:
         if error.code != "cid-unsupported":
             raise web.HTTPUnprocessableEntity(reason="Not A CID") from error
@@ -60,10 +61,15 @@ async def providers(request: web.Request) -> web.Response:
         is_here = allowed and await service.ask(request, service.holdings.has, cid)
         found = [_self(request, service)] if is_here else []
     headers = {"Cache-Control": f"public, max-age={300 if found else 15}", "Vary": "Accept"}
-    if NDJSON in request.headers.get("Accept", ""):
+    if _likes_lines(request):
         lines = "".join(json.dumps(one) + "\n" for one in found)
         return web.Response(text=lines, headers=headers, content_type=NDJSON)
     return web.json_response({"Providers": found}, headers=headers)
+
+
+def _likes_lines(request: web.Request) -> bool:
+    kinds = [one.kind for one in accepted(request)]
+    return NDJSON in kinds and "application/json" not in kinds[: kinds.index(NDJSON)]
 
 
 def _self(request: web.Request, service: Service) -> dict[str, object]:

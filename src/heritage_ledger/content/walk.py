@@ -47,13 +47,14 @@ class Found:
 
     `kind` is `FILE`, `DIRECTORY` or `SYMLINK`; `size` in file bytes, None for what is no file. `blocks` are
     the nodes on the way from the root, the target not included: with the target's own blocks they prove the
-    path.
+    path. `roots` has what each part of the path leads to, the root first and the target last.
     """
 
     cid: Cid
     kind: Kind
     size: int | None
     blocks: tuple[Cid, ...]
+    roots: tuple[Cid, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +141,17 @@ def resolve(get: Get, root: Cid, path: str | Sequence[bytes]) -> Found:
         raise _not_found(parts[:MAX_PATH_PARTS])
     cid = root
     blocks: list[Cid] = []
+    roots = [root]
     for at, name in enumerate(parts):
         found = find_child(get, cid, name, blocks)
         if found is None:
             raise _not_found(parts[: at + 1])
         cid = found
+        roots.append(cid)
     if codec_of(cid) == RAW:
-        return Found(cid, Kind.FILE, len(read_block(get, cid)), tuple(blocks))
+        return Found(cid, Kind.FILE, len(read_block(get, cid)), tuple(blocks), tuple(roots))
     node, message = read_node(get, cid)
-    return Found(cid, *_kind_and_size(node, message), tuple(blocks))
+    return Found(cid, *_kind_and_size(node, message), tuple(blocks), tuple(roots))
 
 
 def walk(get: Get, root: Cid) -> Iterator[Visit]:
