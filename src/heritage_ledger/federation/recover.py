@@ -30,6 +30,7 @@ from heritage_ledger.home.heads import put_aside
 from heritage_ledger.home.layout import BACKUP_NOTE
 from heritage_ledger.home.marks import Unsure, keep_unsure, read_unsure
 from heritage_ledger.home.state import Head, StateStore
+from heritage_ledger.index.absorb import absorb, complete
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.edge import Edge
@@ -218,7 +219,7 @@ class _Recovery:
             )
 
     def settle_index(self) -> None:
-        """Where the index is beyond the log, make it anew; set bags aside that no event records."""
+        """Bring the index to where the log is; set bags aside that no event records."""
         settings, size = self.federation.settings, self.size()
         place = settings.kept_in(self.home.index)
         try:
@@ -228,11 +229,15 @@ class _Recovery:
             return  # a rebuild is asked for where it is used
         if absorbed > size:
             rebuild_index(self.home, settings, size, self.progress)
-        elif absorbed < size:
-            return  # bags of the entries that are not in it yet are recorded all the same
-        with lock.hold(self.home.lock), Index.open(place, origin=self.origin) as index:
-            if absorbed == size and any(self.home.staging.glob("*")):
+        with (
+            hold_append(self.home.lock, settings.database),
+            Index.open(place, origin=self.origin) as index,
+        ):
+            if absorbed < size:
+                absorb(index, self.files, self.home, size)
+            elif any(self.home.staging.glob("*")):
                 return  # a deposit that was cut off is finished first
+            complete(index, self.home, self.progress)
             set_aside_unrecorded(self.home, index, self.aside)
 
     def _put_aside(self) -> str | None:

@@ -30,6 +30,7 @@ from sqlalchemy.pool import StaticPool
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
 from heritage_ledger.home.durable import SECRET_FILE, sync_folder, writing
 from heritage_ledger.home.migrate import upgrade
+from heritage_ledger.home.pooler import check_sessions
 from heritage_ledger.home.seal import Seal
 from heritage_ledger.home.sql import (
     Blob,
@@ -177,6 +178,7 @@ def make_on_server(url: str) -> None:
     engine = open_server(url)
     with sql_errors(server_name(url), damaged):
         try:
+            check_sessions(engine, server_name(url))
             with engine.begin() as connection:
                 keep_out(connection)
                 if inspect(connection).has_table(HEADS.name):

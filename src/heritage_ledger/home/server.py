@@ -26,13 +26,16 @@ _UNDEFINED: Final = ("42P01", "42703", "XX001", "XX002")
 _PASSING: Final = ("08", "40", "53", "55", "57", "58")
 """Classes of causes that may be gone later: connection, rollback, resources, state, operator, system."""
 
+_POOLER_WORDS: Final = ("transaction blocks not allowed", "unsupported startup parameter")
+"""What only a pooler says, by the code of a lost connection, and will say again."""
+
 
 def server_error(error: BaseException, where: str, damaged: Damaged) -> HeritageError:
     """Return the error of ours for what psycopg or SQLAlchemy raised.
 
     `database-unavailable`: the server is not there, or a passing cause; `database-locked`: another process
-    kept a lock; `database-password`, `database-missing`: it refuses to let us in; `disk-full`,
-    `disk-read-only`; `database-failed`: anything else; and what `damaged` makes.
+    kept a lock; `database-password`, `database-missing`: it refuses to let us in; `database-pooled`: a pooler
+    stands between; `disk-full`, `disk-read-only`; `database-failed`: anything else; and what `damaged` makes.
     """
     state = getattr(error, "sqlstate", None) or ""
     said = " ".join(str(error).split()).partition(" Is the server running")[0][:_SAID]
@@ -59,6 +62,8 @@ def server_error(error: BaseException, where: str, damaged: Damaged) -> Heritage
             path=where,
             advice="name the primary server, not a standby",
         )
+    if any(words in said for words in _POOLER_WORDS):
+        return pooled(where, said)
     return _no_entry(state, said, where) or _other(error, state, said, where)
 
 
@@ -80,6 +85,18 @@ def _no_entry(state: str, said: str, where: str) -> HeritageError | None:
             advice="create it (`createdb`), or mend `database` in heritage.toml",
         )
     return None
+
+
+def pooled(where: str, found: str) -> OperationFailed:
+    """The error for a pooler behind which no lock of a session holds."""
+    return OperationFailed(
+        "database-pooled",
+        "a pooler stands before the database, and the append lock does not hold behind it",
+        path=where,
+        expected="a server process for each session: pool_mode = session, with room for some connections",
+        found=found,
+        advice="name the server itself in `database` of heritage.toml, or a pooler in session mode",
+    )
 
 
 def _other(error: BaseException, state: str, said: str, where: str) -> HeritageError:

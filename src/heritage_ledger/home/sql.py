@@ -85,17 +85,19 @@ def open_server(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.drivername != "postgresql+psycopg":
             raise _bad_url(parsed.drivername)
-        return create_engine(
-            parsed,
-            pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": CONNECT_SECONDS,
-                "application_name": "heritage-ledger",
-                "options": "-c synchronous_commit=on -c lock_timeout=30s",
-            },
-        )
+        words = {"connect_timeout": CONNECT_SECONDS, "application_name": "heritage-ledger"}
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=words)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         raise _bad_url(type(error).__name__) from error
+    event.listen(engine, "connect", _begin_session)
+    return engine
+
+
+def _begin_session(driver: Any, _: object) -> None:
+    # not as options of the connection: poolers do not take those, or leave them out without a word
+    driver.execute("SET synchronous_commit TO on")
+    driver.execute("SET lock_timeout TO '30s'")
+    driver.commit()
 
 
 def server_name(url: str) -> str:

@@ -50,6 +50,7 @@ from heritage_ledger.home.heads import (
 )
 from heritage_ledger.home.lock import LOCK_WAIT_SECONDS
 from heritage_ledger.home.marks import Doubt, Reach
+from heritage_ledger.home.pooler import check_sessions
 from heritage_ledger.home.seal import Seal, row_digest
 from heritage_ledger.home.sql import is_url, open_engine, open_server, server_name, sql_errors
 
@@ -163,6 +164,8 @@ class StateStore:
 
     def _check_present(self, target: Path | str) -> None:
         if is_url(target):
+            with sql_errors(self._path, damaged):
+                check_sessions(self._engine, self._path)
             with self._connected(self._reader) as connection:
                 present = inspect(connection).has_table(HEADS.name)
         else:
@@ -235,8 +238,6 @@ class StateStore:
         """Every head by origin, in order of origin; the whole file is checked."""
         with self._connected(self._reader) as connection:
             return self._check_all(connection)
-
-    # marks: is this the newest copy of the heads?
 
     def reach(self) -> Reach:
         """How far all heads have come together, and the own log's."""

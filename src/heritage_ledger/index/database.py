@@ -124,8 +124,9 @@ class Database:
                 rows = connection.execution_options(yield_per=STREAM_ROWS).execute(statement)
             except (UnicodeEncodeError, OverflowError):
                 return
-            for row in rows:
-                yield self._made(row, make, check)
+            with contextlib.closing(rows):  # whoever stops early leaves no cursor open
+                for row in rows:
+                    yield self._made(row, make, check)
 
     def first(self, statement: Select[Any], make: Callable[..., Made]) -> Made | None:
         """The first of `stream`, or None."""
