@@ -12,7 +12,7 @@ import http.client
 import ipaddress
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
@@ -22,6 +22,14 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from heritage_ledger.content.exchange import AnswerTooLarge, Body, Exchange, Waits, pools
+from heritage_ledger.content.faults import (
+    PASSING_STATUSES,
+    Fault,
+    causes,
+    check_final,
+    fault_of,
+    trust,
+)
 from heritage_ledger.errors import (
     DiskProblem,
     HeritageError,
@@ -61,12 +69,16 @@ _SCHEMES: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a service listens: `host` a name or an IP address, `base` the path below which its routes lie."""
+    """Where a service listens: `host` a name or an IP address, `base` the path below which its routes lie.
+
+    `ca_file` names certificates that are believed beside those of the system.
+    """
 
     scheme: str
     host: str
     port: int
     base: str = ""
+    ca_file: str | None = None
 
     @property
     def url(self) -> str:
@@ -84,7 +96,7 @@ class Address:
         return f"/{kind}/{self.host}/tcp/{self.port}/{self.scheme}"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, *, ca_file: str | None = None) -> Address:
     """Return the address that a multiaddr (`/ip4/127.0.0.1/tcp/5001`) or a URL names.
 
     Raises:
@@ -94,7 +106,8 @@ def parse_address(text: str) -> Address:
         match = _MULTIADDR.fullmatch(text)
         if match is None:
             raise _bad_address(text)
-        return _address(match["scheme"] or "http", match["host"], int(match["port"]), "", text)
+        address = _address(match["scheme"] or "http", match["host"], int(match["port"]), "", text)
+        return replace(address, ca_file=ca_file)
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -102,9 +115,9 @@ def parse_address(text: str) -> Address:
         raise _bad_address(text) from error
     if parts.scheme not in _SCHEMES or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise _bad_address(text)
-    return _address(
-        parts.scheme, parts.hostname, port or _SCHEMES[parts.scheme], parts.path.rstrip("/"), text
-    )
+    port = port or _SCHEMES[parts.scheme]
+    address = _address(parts.scheme, parts.hostname, port, parts.path.rstrip("/"), text)
+    return replace(address, ca_file=ca_file)
 
 
 def _address(scheme: str, host: str, port: int, base: str, text: str) -> Address:
@@ -151,10 +164,19 @@ class Answer:
 class Adapter(HTTPAdapter):
     """What `requests` sends by: connections that end with their exchange, and answers as they came."""
 
+    def __init__(self, ca_file: str | None) -> None:
+        """Believe the system's certificates and those of `ca_file`, and not a list that a library brings."""
+        self._trust = trust(ca_file)
+        super().__init__()
+
     def init_poolmanager(self, *words: Any, **named: Any) -> None:
         """Make connections of ours."""
-        super().init_poolmanager(*words, **named)
+        super().init_poolmanager(*words, **named, ssl_context=self._trust)
         self.poolmanager.pool_classes_by_scheme = pools()
+
+    def cert_verify(self, conn: Any, *_: Any, **__: Any) -> None:
+        """Add no certificates to those that are believed; each is checked."""
+        conn.cert_reqs = "CERT_REQUIRED"
 
     def send(self, *words: Any, **named: Any) -> requests.Response:
         """Send a request; nothing is followed, so nothing of a redirect is read either."""
@@ -168,7 +190,7 @@ class WholeAdapter(Adapter):
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        super().__init__()
+        super().__init__(service.address.ca_file)
 
     def send(self, *words: Any, **named: Any) -> requests.Response:
         """Return an answer that is whole; raises what `Service` promises."""
@@ -188,10 +210,11 @@ class WholeAdapter(Adapter):
 class Service:
     """One engine reached by HTTP, in words such as `Kubo`; a context, or to be closed.
 
-    Every method raises `TemporaryFailure` (`engine-unreachable`, `engine-silent`) when the engine is not
-    there or does not answer in time, `KeyProblem` (`engine-token`) when it does not know the token,
-    `DiskProblem` (`engine-disk-full`) when its disk is full, and `OperationFailed` (`engine-refused`,
-    `engine-answer`) when it refuses or answers with something else than it should.
+    Every method raises `TemporaryFailure` (`engine-unreachable`, `engine-silent`, `engine-busy`) when the
+    engine is not there or does not answer in time or not now, `KeyProblem` (`engine-token`) when it does not
+    know the token, `DiskProblem` (`engine-disk-full`) when its disk is full, and `OperationFailed`
+    (`engine-refused`, `engine-answer`, `tls-untrusted`, `tls-refused`) when it refuses, answers with
+    something else than it should, or is nobody whom TLS believes.
     """
 
     def __init__(self, name: str, address: Address, token: str | None, waits: Waits | None = None) -> None:
@@ -205,7 +228,7 @@ class Service:
         self._session.trust_env = False
         self._session.headers.update({"Accept-Encoding": "identity", **authorization(token)})
         for scheme in _SCHEMES:
-            self._session.mount(f"{scheme}://", Adapter())
+            self._session.mount(f"{scheme}://", Adapter(address.ca_file))
 
     def __enter__(self) -> Self:
         return self
@@ -315,9 +338,9 @@ class Service:
             OSError,
             ValueError,
         ) as error:
-            late = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
-            if exchange.is_late or isinstance(error, late):
+            if exchange.is_late or isinstance(error, requests.Timeout) or fault_of(error) is Fault.LATE:
                 raise self._silent(error) from error
+            check_final(error, self.address.url)
             cut = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
             if isinstance(error, requests.RequestException) and not isinstance(error, cut):
                 raise self.unexpected("an HTTP answer", str(error)[:_SAID]) from error
@@ -355,6 +378,14 @@ class Service:
                 expected="a token that it knows",
                 found=f"status {answer.status_code}",
                 advice="set the token that the settings name, as the daemon's own settings have it",
+            )
+        if answer.status_code in PASSING_STATUSES:
+            raise TemporaryFailure(
+                "engine-busy",
+                f"{self.name} cannot answer now",
+                path=self.address.url,
+                found=f"status {answer.status_code}: {said}"[:_SAID],
+                advice="try again later",
             )
         raise self.refusal(said, f"status {answer.status_code}")
 
@@ -427,10 +458,6 @@ def _message(body: Body) -> str:
 
 def _said(error: BaseException) -> str:
     """The innermost reason: what a library wraps around it says where, which our own words do already."""
-    while True:
-        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
+    error = causes(error)[-1]
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text[:_SAID] or type(error).__name__

@@ -20,11 +20,14 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import ipfshttpclient
-
 from heritage_ledger.content.cid import Cid, format_cid, parse_cid
 from heritage_ledger.content.http import MAX_STREAM, Address, Service, WholeAdapter, authorization
-from heritage_ledger.errors import EvidenceMissing, HeritageError, KeyProblem, OperationFailed
+from heritage_ledger.errors import EvidenceMissing, HeritageError, KeyProblem, OperationFailed, UsageError
+
+try:
+    import ipfshttpclient
+except ImportError:  # it is an extra: one of its own parts has no wheel
+    ipfshttpclient = None
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,6 +68,19 @@ class KuboRpc:
     """One daemon; a context, or to be closed. Raises what `heritage_ledger.content.http.Service` promises."""
 
     def __init__(self, address: Address, token: str | None = None, waits: Waits | None = None) -> None:
+        """Nothing is asked yet.
+
+        Raises:
+            UsageError: the library for it is not installed (`engine-needs-extra`).
+        """
+        if ipfshttpclient is None:
+            raise UsageError(
+                "engine-needs-extra",
+                "what speaks to a Kubo is not installed",
+                expected="the extra kubo",
+                found="an installation without it",
+                advice="run: pip install 'heritage-ledger[kubo]'",
+            )
         self._service = Service("Kubo", address, token, waits)
         self._headers = authorization(token)
         self._client: Any = None

@@ -153,7 +153,7 @@ class Copies:
     def _read(self, reader: Reader, root: Cid) -> tuple[Outcome, str | None]:
         """Read a copy to its first block that is not whole."""
         try:
-            with _damaged(reader, root, self._settings.origin, self._home) as found:
+            with _damaged(reader, root, self._settings, self._home) as found:
                 wrong = next(found, None)
         except HeritageError as error:
             return Outcome.NOT_CHECKED, str(error)
@@ -164,17 +164,19 @@ class Copies:
 
 
 @contextlib.contextmanager
-def _damaged(reader: Reader, root: Cid, origin: str, home: Home) -> Iterator[Iterator[tuple[Cid, State]]]:
+def _damaged(
+    reader: Reader, root: Cid, settings: Settings, home: Home
+) -> Iterator[Iterator[tuple[Cid, State]]]:
     from heritage_ledger.content.gateway import Gateway  # noqa: PLC0415 - HTTP costs 100 ms, only here
     from heritage_ledger.content.http import parse_address  # noqa: PLC0415 - the same
     from heritage_ledger.content.kubo_rpc import KuboRpc  # noqa: PLC0415 - the same
 
-    address, token = parse_address(reader.api), read_secret(reader.token)
+    address, token = parse_address(reader.api, ca_file=settings.content.ca_file), read_secret(reader.token)
     if reader.kind == "gateway":
         with contextlib.closing(Gateway(address, token)) as gateway:
             yield damaged_below(gateway.get, [root], set())
     else:
-        with KuboEngine(KuboRpc(address, token), origin, home.root) as kubo:
+        with KuboEngine(KuboRpc(address, token), settings.origin, home.root) as kubo:
             yield kubo.damaged(root)
 
 
@@ -184,7 +186,7 @@ def _replicator(home: Home, settings: Settings, target: Replication) -> Iterator
     from heritage_ledger.content.http import parse_address  # noqa: PLC0415 - the same
     from heritage_ledger.content.pinning import PinningService  # noqa: PLC0415 - the same
 
-    address, token = parse_address(target.api), read_secret(target.token)
+    address, token = parse_address(target.api, ca_file=settings.content.ca_file), read_secret(target.token)
     if settings.content.engine != "kubo":
         raise UsageError(
             "copies-engine",

@@ -42,7 +42,7 @@ def open_kubo(settings: Settings, home: Home) -> KuboEngine:
     from heritage_ledger.content.kubo_rpc import KuboRpc  # noqa: PLC0415 - the same
 
     content = settings.content
-    rpc = KuboRpc(parse_address(content.kubo_api), read_secret(content.kubo_token))
+    rpc = KuboRpc(parse_address(content.kubo_api, ca_file=content.ca_file), read_secret(content.kubo_token))
     return KuboEngine(rpc, settings.origin, home.root)
 
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from heritage_ledger.content.exchange import AnswerTooLarge, Body, Exchange, Waits, pools
+from heritage_ledger.content.faults import PASSING_STATUSES, Fault, causes, check_final, fault_of, trust
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
 from heritage_ledger.federation.addresses import check_address
 
@@ -74,11 +75,17 @@ class Client:
     """Asks other nodes; any thread may use it. A context, or to be closed.
 
     Every method raises `TemporaryFailure` (`peer-unreachable`, `peer-silent`), `UsageError` (`peer-url`,
-    `peer-address`) for what must not be asked, and `EvidenceInvalid` (`peer-too-large`, `peer-answer`).
+    `peer-address`) for what must not be asked, `OperationFailed` (`tls-untrusted`, `tls-refused`) for whom
+    TLS does not believe, and `EvidenceInvalid` (`peer-too-large`, `peer-answer`).
     """
 
-    def __init__(self, *, allow_private: bool = False, waits: Waits = WAITS) -> None:
-        """With `allow_private` loopback and private addresses may be dialled too."""
+    def __init__(
+        self, *, allow_private: bool = False, waits: Waits = WAITS, ca_file: str | None = None
+    ) -> None:
+        """With `allow_private` loopback and private addresses may be dialled too.
+
+        Certificates of `ca_file` are believed beside those of the system.
+        """
         self._waits = waits
         self._turn = threading.Lock()
         self._live: weakref.WeakSet[Exchange] = weakref.WeakSet()
@@ -89,6 +96,7 @@ class Client:
             maxsize=CONNECTIONS,
             retries=False,
             timeout=urllib3.Timeout(connect=waits.connect, read=waits.silent),
+            ssl_context=trust(ca_file),
         )
         self._manager.pool_classes_by_scheme = pools(
             lambda address: check_address(address, allow_private=allow_private)
@@ -206,7 +214,7 @@ def check_status(answer: Answer | Stream, url: str) -> None:
         return
     body = answer.body if isinstance(answer, Answer) else b""
     said = f"status {answer.status} {body[:_SAID].decode(errors='replace')!r}"
-    if answer.status in {429, 502, 503, 504}:
+    if answer.status in PASSING_STATUSES:
         raise TemporaryFailure(
             "peer-busy", "the peer cannot answer now", path=url, found=said, advice="try again later"
         )
@@ -254,9 +262,9 @@ def errors(url: str, exchange: Exchange) -> Iterator[None]:
             advice="nothing of it was kept",
         ) from error
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-        late = (TimeoutError, urllib3.exceptions.TimeoutError)
-        if not exchange.is_stopped and (exchange.is_late or isinstance(error, late)):
+        if not exchange.is_stopped and (exchange.is_late or fault_of(error) is Fault.LATE):
             raise silent(url, "no whole answer came in time") from error
+        check_final(error, url)
         raise TemporaryFailure(
             "peer-unreachable",
             "the peer cannot be reached, or broke off",
@@ -286,9 +294,5 @@ def answer_error(url: str, expected: str, found: str) -> EvidenceInvalid:
 
 
 def _innermost(error: BaseException) -> str:
-    while True:
-        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
+    error = causes(error)[-1]
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__)[:_SAID]

@@ -90,7 +90,7 @@ class Federation:
         self._signing = threading.RLock()
         self._duties = Duties()
         self._cosigned: dict[str, int] = {}
-        self.client = Client(allow_private=settings.node.allow_private)
+        self.client = Client(allow_private=settings.node.allow_private, ca_file=settings.node.ca_file)
         self._held = contextlib.ExitStack()
         self._held.callback(self.client.close)
 

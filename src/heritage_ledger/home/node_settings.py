@@ -37,7 +37,8 @@ class NodeSettings:
     `copies` is how many verified copies a package should have, its own among them. `check_days` is how often
     the node compares every package with its address, 0 for never. `trusted_proxies` are the addresses and
     networks whose X-Forwarded-For is believed; `public_rate` is how many units of work a second the public
-    may ask for from one address.
+    may ask for from one address. `ca_file` names certificates that are believed of peers beside those of the
+    system.
 
     What comes from others is bounded: `reserve_mib` of the disk stay free of it (None: a share of the disk,
     `heritage_ledger.home.room`), `replicas_mib` are taken by replicas in all and `peer_replicas_mib` by those
@@ -61,6 +62,7 @@ class NodeSettings:
     mirrors_mib: int = 65_536
     peer_mirror_mib: int = 16_384
     peer_mirror_entries: int = 10_000_000
+    ca_file: str | None = None
 
 
 NODE_KEYS = {one.name for one in fields(NodeSettings)} - {"host", "port"} | {"listen"}
@@ -95,6 +97,7 @@ def parse_node(table: Table) -> NodeSettings:
         table.count("mirrors_mib", usual.mirrors_mib, MAX_MIB),
         table.count("peer_mirror_mib", usual.peer_mirror_mib, MAX_MIB),
         table.count("peer_mirror_entries", usual.peer_mirror_entries, MAX_ENTRIES),
+        table.file("ca_file"),
     )
 
 

@@ -60,12 +60,16 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Where blocks live: `engine` is `embedded` or `kubo`, `kubo_api` a multiaddr or URL."""
+    """Where blocks live: `engine` is `embedded` or `kubo`, `kubo_api` a multiaddr or URL.
+
+    `ca_file` names certificates that are believed of engines beside those of the system.
+    """
 
     engine: str = "embedded"
     kubo_api: str = DEFAULT_KUBO
     kubo_token: str | None = None
     replication: Replication | None = None
+    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,7 @@ _CONTENT_KEYS = {
     "copies_min",
     "copies_max",
     "allocations",
+    "ca_file",
 }
 
 
@@ -248,6 +253,7 @@ def _content(table: Table) -> Content:
         table.text("kubo_api") or DEFAULT_KUBO,
         check_secret(table.text("kubo_token")),
         replication,
+        table.file("ca_file"),
     )
 
 

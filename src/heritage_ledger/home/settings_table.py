@@ -43,6 +43,13 @@ class Table:
             raise invalid(f"{name} as text", repr(value)[:80])
         return value
 
+    def file(self, name: str) -> str | None:
+        """The absolute path of a file, None where it is absent; the file is not looked at."""
+        value = self.text(name)
+        if value is not None and not Path(value).is_absolute():
+            raise invalid(f"{name} as an absolute path", repr(value)[:80])
+        return value
+
     def names(self, name: str) -> tuple[str, ...]:
         """A list of texts, empty where it is absent."""
         value = self.values.get(name, [])
