@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -122,3 +123,27 @@ def test_no_room_for_a_home(small_disk):
     assert caught.value.code == "disk-full"
     (small_disk / "ballast").unlink()
     assert _passes(_home(small_disk))
+
+
+def test_a_snapshot_of_a_home_in_use_that_cannot_be_written_is_told_as_one(small_disk, tmp_path, monkeypatch):
+    """Its -wal came along and its -shm did not: `verify --deep` reads it, the rest says what to do."""
+    monkeypatch.setattr("heritage_ledger.deposit.ingest.ROOM_TO_SPARE", 0)
+    home = _home(tmp_path)
+    with Ledger.open(home) as ledger:
+        ledger.ingest(_source(tmp_path, "source", 1_000), asset="urn:example:kept")
+        list(ledger.assets())
+        copy = small_disk / "copy"
+        shutil.copytree(home, copy, ignore=shutil.ignore_patterns("*-shm"))
+    assert (copy / "index.db-wal").stat().st_size
+    _remount(small_disk, "ro")
+    try:
+        with Ledger.open(copy) as ledger:
+            with pytest.raises(DiskProblem) as caught:
+                list(ledger.assets())
+            assert caught.value.code == "disk-read-only"
+            assert "copy the home from the snapshot" in caught.value.advice
+            assert any(verdict.outcome is Outcome.PASS for verdict in ledger.verify(deep=True))
+    finally:
+        _remount(small_disk, "rw")
+    with Ledger.open(copy) as ledger:
+        assert [asset.asset for asset in ledger.assets()] == ["urn:example:kept"]

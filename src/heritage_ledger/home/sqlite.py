@@ -128,13 +128,7 @@ def _disk_problem(code: int, said: str, path: str) -> DiskProblem | None:
             "disk-read-only", "the database cannot be written", path=path, advice="remount it writable"
         )
     if primary in _REFUSED:
-        return DiskProblem(
-            "disk-refused",
-            "the file system refuses to open the database",
-            path=path,
-            found=said,
-            advice="check owner and permissions of the file and its folder",
-        )
+        return _not_opened(said, path)
     if code in _UNSYNCED:
         return DiskProblem(
             "disk-sync-failed",
@@ -150,6 +144,31 @@ def _disk_problem(code: int, said: str, path: str) -> DiskProblem | None:
             advice="check the disk and its logs",
         )
     return None
+
+
+def _not_opened(said: str, path: str) -> DiskProblem:
+    if _is_snapshot(path):
+        return DiskProblem(
+            "disk-read-only",
+            "the database was copied while it was in use, and cannot be read where nothing can be written",
+            path=path,
+            expected="a disk that can be written, where SQLite takes in what lies in the -wal file beside it",
+            found="a read-only file system",
+            advice="copy the home from the snapshot to a disk that can be written, and read the copy; "
+            "`heritage verify --deep` needs no database",
+        )
+    return DiskProblem(
+        "disk-refused",
+        "the file system refuses to open the database",
+        path=path,
+        found=said,
+        advice="check owner and permissions of the file and its folder",
+    )
+
+
+def _is_snapshot(path: str) -> bool:
+    """Say whether a -wal file lies there that nobody could take in."""
+    return os.path.exists(f"{path}-wal") and not os.access(os.path.dirname(path), os.W_OK)  # noqa: PTH110, PTH120 - text
 
 
 def _is_full(path: str) -> bool:
