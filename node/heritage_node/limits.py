@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from heritage_node.rates import client_address, site_of
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from ipaddress import IPv4Network, IPv6Network
 
+# strangers need not know releases; aiohttp answers bad requests without asking any application
+web_response.SERVER_SOFTWARE = "heritage-ledger"  # type: ignore[attr-defined]
 HEADER_SECONDS: Final = 10.0
 """How long the headers of a request may take."""
 BODY_SECONDS: Final = 30.0

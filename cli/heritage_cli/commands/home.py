@@ -7,6 +7,7 @@ import typer
 
 from heritage_cli import quantities, results, text
 from heritage_cli.group import Group, command
+from heritage_cli.nagios import tell_nagios
 from heritage_cli.options import named_path
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, session_of
@@ -73,12 +74,24 @@ def init(
 
 
 @command(app, "doctor", "heritage doctor")
-def doctor(context: typer.Context) -> Ending:
+def doctor(
+    context: typer.Context,
+    *,
+    nagios: Annotated[
+        bool,
+        typer.Option(
+            "--nagios",
+            help="Answer as a check of Nagios, Icinga or Checkmk: a line, and 0, 1, 2 or 3 as they count.",
+        ),
+    ] = False,
+) -> Ending:
     """Look at what surrounds the home: room on the disk, key files, heads, checkpoint, leftovers.
 
     Packages and index are not read: `heritage verify` does that, with --deep.
     """
     session = session_of(context)
+    if nagios:
+        raise typer.Exit(tell_nagios(session))
     tally = results.Tally()
     with session.ledger() as ledger:
         for stage in ledger.doctor():

@@ -9,7 +9,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.content.blocks import PackageKey
 from heritage_ledger.content.budget import TreeBudget
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from heritage_ledger.index.store import Index
     from heritage_ledger.progress import Progress
 
+LOOK_SECONDS: Final = 3_600.0
+"""How often it is looked whether every own bag is in its place."""
+
 
 class Repairs:
     """The repairs of one federation. Different packages may be mended from different threads at once."""
@@ -63,6 +66,7 @@ class Repairs:
         self._books = books
         self._kubo = kubo
         self._signing = signing
+        self._next_look = 0.0
 
     def run(self, what: str | None = None, *, progress: Progress = SILENT) -> Iterator[Repaired]:
         """Mend the packages that are damaged, own ones and replicas, all or those of an asset or CID.
@@ -117,7 +121,10 @@ class Repairs:
                 yield started, done
 
     def due(self, index: Index) -> list[Cid]:
-        """The packages that the node should look at now, own ones first, in the order of the logs."""
+        """The packages that the node should look at now, own ones first, in the order of the logs.
+
+        Own bags that are not there, as after a restore, are due at once; that is looked for every hour.
+        """
         every = timedelta(days=self._settings.node.check_days)
         if not every:
             return []
@@ -126,7 +133,15 @@ class Repairs:
             for origin, row in self._packages(index, None)
             if origin == self._settings.origin or (self._home.root / row.folder).is_dir()
         ]
-        return list(due(self._home, dict.fromkeys(held), every, time.time()))
+        missing = self._missing(index)
+        return [*missing, *due(self._home, dict.fromkeys(held), every, time.time())]
+
+    def _missing(self, index: Index) -> list[Cid]:
+        if time.monotonic() < self._next_look:
+            return []
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        places = ((row.package_cid, self._home.root / row.folder) for row in index.packages())
+        return [cid for cid, folder in places if not (folder.is_dir() or is_released(folder))]
 
     def check(self, cid: Cid, *, progress: Progress = SILENT) -> list[Repaired]:
         """Compare a package with its address, mend what is not whole, and note that it was looked at.

@@ -50,7 +50,7 @@ CHANGES = {
     "engine status": {"read": (["engine", "status"], ["engine", "status", "--read"])},
     "peer status": {"which": (["peer", "status"], ["peer", "status", "https://archive.example"])},
     "checkpoint": {},
-    "doctor": {},
+    "doctor": {"nagios": (["doctor"], ["doctor", "--nagios"])},
     "log key": {},
     "log verify": {},
     "peer list": {},

@@ -8,7 +8,9 @@ import errno
 import itertools
 import json
 import logging
+import shutil
 import sqlite3
+import subprocess
 import time
 import urllib.request
 from dataclasses import replace
@@ -324,6 +326,25 @@ def test_what_stays_wrong_is_never_called_well_again(tmp_path, caplog):
         time.sleep(1.5)
     assert "well again" not in caplog.text
     assert sum("x.json" in line for line in caplog.text.splitlines()) == 1
+
+
+def test_a_bag_that_is_not_in_its_place_is_brought_back_at_once(tmp_path):
+    """As after a restore: nobody waits for the next check of it."""
+    museum, archive = (make_home(tmp_path, name) for name in ("museum", "archive"))
+    settings = museum / "heritage.toml"
+    settings.write_text(settings.read_text().replace("check_days = 0", "check_days = 30"))
+    receipts = [deposit(museum, tmp_path, number) for number in range(2)]
+    with running(archive, first=0.05) as good:
+        introduce(museum, good.url)
+        with running(museum, first=0.05) as node:
+            introduce(archive, node.url)
+            promise(archive, "museum.example/ledger/1")
+            replicas = archive / "replicas" / "museum.example/ledger/1"
+            until(lambda: all((replicas / one.package_cid).is_dir() for one in receipts))
+        subprocess.run(["chmod", "-R", "u+w", receipts[0].bag_path], check=True)
+        shutil.rmtree(receipts[0].bag_path)
+        with running(museum, first=0.05), Ledger.open(museum) as ledger:
+            until(lambda: {one.outcome.value for one in ledger.verify()} == {"pass"})
 
 
 def test_a_finding_is_told_when_it_is_news(caplog):

@@ -166,3 +166,20 @@ def test_pages_of_other_origins_may_ask(museum):
 @pytest.mark.parametrize("weight", ["", "nan", "x", "1e9", "-1", '"0.5"', "0,5"])
 def test_weights_that_are_none_keep_the_type_or_leave_it_out(weight):
     assert all(0 < one.weight <= 1 for one in parse_accept([f"a/b;q={weight}"]))
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\n",
+        b"GARBAGE\r\n",
+        b"GET / HTTP/9\r\n",
+    ],
+)
+def test_no_answer_names_releases(museum, request_of):
+    node, _ = museum
+    head = node.raw(request_of + b"Connection: close\r\n\r\n").partition(b"\r\n\r\n")[0].lower()
+    assert b"server: heritage-ledger\r\n" in head + b"\r\n"
+    assert b"aiohttp" not in head
+    assert b"python" not in head
