@@ -245,6 +245,7 @@ def _held(service: Service, peer: str, wanted: list[Cid]) -> Iterator[tuple[Cid,
     for start in range(0, len(cids), LOOKED_UP):
         for cid, block in service.holdings.get_many(cids[start : start + LOOKED_UP]):
             service.given[peer] += len(block)
+            service.watch.given[peer] += len(block)
             yield cid, block
 
 

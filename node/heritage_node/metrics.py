@@ -1,10 +1,8 @@
-"""`/healthz`, `/readyz`, `/metrics`: for whoever looks after the machine. The home of prometheus_client."""
+"""`/healthz`, `/readyz`, `/metrics`: for whoever looks after the machine; what is counted is in `numbers`."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import shutil
 import threading
 import time
@@ -17,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from heritage_ledger.errors import DiskProblem, HeritageError, OperationFailed, Severity, TemporaryFailure
 from heritage_ledger.fixity.heads import examine_heads
 from heritage_node.costs import Cost, Paging, Pool, costs
+from heritage_node.numbers import Numbers
 from heritage_node.problems import problem
 from heritage_node.service import SERVICE
 
@@ -30,7 +29,6 @@ LEAST_FREE: Final = 16 << 20
 """Bytes that must be free on the disk of the home for it to be ready."""
 ENGINE_SECONDS: Final = 0.8
 """How long the engine may take to say that it is there."""
-log = logging.getLogger("heritage_node")
 
 routes = web.RouteTableDef()
 
@@ -48,25 +46,7 @@ class Metrics:
         self.seconds = Histogram(
             "heritage_request_seconds", "Time to answer", ["route"], registry=self.registry
         )
-        self.log_size = Gauge("heritage_log_entries", "Entries of the own log", registry=self.registry)
-        self.witnessed = Gauge(
-            "heritage_log_witnessed_entries", "Entries that meet the witness policy", registry=self.registry
-        )
-        self.mirrored = Gauge(
-            "heritage_mirror_entries", "Entries of a mirror", ["origin"], registry=self.registry
-        )
-        self.frozen = Gauge(
-            "heritage_mirror_frozen",
-            "1 where a log has shown two histories",
-            ["origin"],
-            registry=self.registry,
-        )
-        self.unreadable = Gauge(
-            "heritage_metrics_unreadable",
-            "1 where numbers of this part cannot be read now",
-            ["part"],
-            registry=self.registry,
-        )
+        self.numbers = Numbers(self.registry)
         opened = Gauge("heritage_connections", "Open connections", registry=self.registry)
         opened.set_function(lambda: len(connections.open))
         slow = Gauge(
@@ -179,36 +159,5 @@ async def metrics(request: web.Request) -> web.Response:
 
 def _scrape(service: Service, counts: Metrics) -> bytes:
     with counts.turn:
-        _gauge(service, counts)
+        counts.numbers.read(service)
         return generate_latest(counts.registry)
-
-
-def _gauge(service: Service, counts: Metrics) -> None:
-    """Read what is counted anew; what cannot be read is not a number, and takes no other one away."""
-    for name, read in (("log", _gauge_log), ("witnessed", _gauge_witnessed), ("peers", _gauge_peers)):
-        try:
-            read(service, counts)
-            counts.unreadable.labels(name).set(0)
-        except Exception as error:
-            counts.unreadable.labels(name).set(1)
-            if not isinstance(error, HeritageError):
-                log.exception("metrics: %s cannot be read", name)
-
-
-def _gauge_log(service: Service, counts: Metrics) -> None:
-    counts.log_size.set(math.nan)
-    counts.log_size.set(service.checkpoint().size)
-
-
-def _gauge_witnessed(service: Service, counts: Metrics) -> None:
-    counts.witnessed.set(math.nan)
-    counts.witnessed.set(service.federation.standing().size)
-
-
-def _gauge_peers(service: Service, counts: Metrics) -> None:
-    counts.mirrored.clear()
-    counts.frozen.clear()
-    frozen = {fork.origin for fork in service.forks()}
-    for peer in service.federation.peers:
-        counts.mirrored.labels(peer.origin).set(service.federation.mirrored(peer.origin))
-        counts.frozen.labels(peer.origin).set(peer.origin in frozen)

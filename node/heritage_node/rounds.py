@@ -170,6 +170,7 @@ async def _follow(service: Service, fences: Fences) -> None:
 
 def _sync(service: Service, peer: Peer) -> Done:
     synced = service.federation.sync_peer(peer, progress=service.progress)
+    service.watch.note_look(peer.origin, synced.findings)
     service.tell_looked()
     if synced.fork is not None:
         service.federation.spread(synced.fork)
@@ -207,6 +208,7 @@ async def _check(service: Service, fences: Fences) -> None:
             due = await _tried(
                 fences, "due", fences.run(service.federation.repairs.due, service.ledger.index)
             )
+            service.watch.due = len(due or ())
             wanted |= dict.fromkeys(due or ())
             next_look = time.monotonic() + CHECK_LOOK_SECONDS
         for cid in list(wanted):
@@ -220,6 +222,7 @@ async def _check(service: Service, fences: Fences) -> None:
 
 def _compare(service: Service, cid: Cid) -> Done:
     done = service.federation.repairs.check(cid, progress=service.progress)
+    service.watch.note_check(cid, done)
     return Done(
         tuple(line for one in done for line in repaired_lines(one)),
         tuple(finding for one in done for finding in one.findings),

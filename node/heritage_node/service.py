@@ -28,6 +28,7 @@ from heritage_ledger.home.settings import check_origin
 from heritage_ledger.home.settings_table import read_secret
 from heritage_node.costs import cost_of
 from heritage_node.pools import Pools
+from heritage_node.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,8 @@ class Service:
     """Packages that were found damaged while they were served."""
     engine_asked: asyncio.Future[str] | None = None
     """The last question to the daemon that holds the blocks, whether it is there."""
+    watch: Watch = field(default_factory=Watch)
+    """What was seen since the node began, for `/metrics`."""
     given: Counter[str] = field(default_factory=Counter)
     """Bytes of blocks that each peer was given since its last word of thanks."""
 

@@ -53,6 +53,11 @@ class HeldReplica:
         return promise.is_active(now) if self.asset is None else promise.covers(self.asset, now)
 
 
+def replica_folders(home: Home) -> list[Path]:
+    """The folders of the replicas on the disk, in the order of their names; no file is looked at."""
+    return [folder for folder in sorted(home.replicas.glob("[!.]*/*/*/*")) if _is_package(folder)]
+
+
 def held_replicas(home: Home, origin: str | None = None, cid: str | None = None) -> Iterator[HeldReplica]:
     """Yield the replicas on the disk, all or those of one log, in the order of their names.
 
@@ -63,9 +68,9 @@ def held_replicas(home: Home, origin: str | None = None, cid: str | None = None)
         with contextlib.suppress(EvidenceInvalid):
             wanted = format_cid(parse_cid_spelling(cid))
     by_origin: dict[str, list[Path]] = {}
-    for folder in sorted(home.replicas.glob("[!.]*/*/*/*")):
+    for folder in replica_folders(home):
         found = "/".join(folder.parts[-4:-1])
-        if origin in {None, found} and wanted in {None, folder.name} and _is_package(folder):
+        if origin in {None, found} and wanted in {None, folder.name}:
             by_origin.setdefault(found, []).append(folder)
     for found, folders in by_origin.items():
         rows = _rows(home, found)

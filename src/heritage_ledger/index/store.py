@@ -284,6 +284,11 @@ class Index:
             statement = statement.limit(limit)
         return self._database.stream(statement, _event)
 
+    def count_packages(self) -> int:
+        """How many packages of the log the index has."""
+        counted = select(func.count().label("packages")).select_from(PACKAGES)
+        return self._database.first(counted, int) or 0
+
     def count_events(self, size: int) -> int:
         """How many of the first `size` entries have a row."""
         counted = select(func.count().label("events")).select_from(EVENTS).where(EVENTS.c.log_index < size)
