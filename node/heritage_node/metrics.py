@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -14,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from heritage_ledger.errors import DiskProblem, HeritageError, OperationFailed, Severity, TemporaryFailure
 from heritage_ledger.fixity.heads import examine_heads
+from heritage_ledger.home.room import free_room, reserve_of
 from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.numbers import Numbers
 from heritage_node.problems import problem
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from heritage_node.limits import Connections
     from heritage_node.service import Service
 
-LEAST_FREE: Final = 16 << 20
-"""Bytes that must be free on the disk of the home for it to be ready."""
 ENGINE_SECONDS: Final = 0.8
 """How long the engine may take to say that it is there."""
 
@@ -109,14 +107,15 @@ def _look(service: Service) -> None:
                 found=finding.found,
                 advice=finding.advice,
             )
-    free = shutil.disk_usage(service.ledger.home.root).free
-    if free < LEAST_FREE:
+    root = service.ledger.home.root
+    free, least = free_room(root).bytes, reserve_of(root, service.ledger.settings.node.reserve_mib).bytes
+    if free < least:
         raise DiskProblem(
             "disk-full",
-            "there is no room left to write",
-            expected=f"{LEAST_FREE} bytes or more",
+            "the disk is full up to the reserve that log and state need",
+            expected=f"{least} bytes or more",
             found=f"{free} bytes",
-            advice="free space: the log must be able to grow",
+            advice="free space, or give the disk more: the log must be able to grow",
         )
 
 

@@ -8,6 +8,7 @@ import pytest
 from heritage_ledger import Ledger
 from heritage_ledger.home.layout import Home
 from heritage_ledger.home.marks import Unsure, keep_unsure
+from heritage_ledger.home.room import Room
 from heritage_node import metrics
 from heritage_testkit.inside import node_inside
 
@@ -58,7 +59,7 @@ def test_a_log_that_cannot_be_read_is_not_ready_and_has_no_size(copy):
 
 def test_a_full_disk_is_not_ready(copy, monkeypatch):
     _, node = copy
-    monkeypatch.setattr(metrics, "LEAST_FREE", 1 << 62)
+    monkeypatch.setattr(metrics, "reserve_of", lambda *_: Room(1 << 62, 0))
     answer = node.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "disk-full")
 
