@@ -43,6 +43,20 @@ UNSAFE = [
     ("backslash-parent", "data\\..\\..\\x"),
     ("empty", ""),
 ]
+FOREIGN = [
+    ("ftp", "ftp://museum.example/a"),
+    ("s3", "s3://a-bucket/a"),
+    ("globus", "globus://0f1e2d/a"),
+    ("ark", "ark:/57799/b9dd2w"),
+    ("doi", "doi:10.1000/182"),
+    ("tag", "tag:museum.example,2026:a"),
+]
+LOCAL = [
+    ("file", "a URL of this machine", "file:///etc/passwd"),
+    ("link-local", "an address of a cloud's own services", "http://169.254.169.254/x"),
+    ("mapped", "the same as IPv6", "http://[::ffff:169.254.169.254]/x"),
+    ("number", "this machine as one number", "http://2130706433/x"),
+]
 
 
 def encode(path: str) -> str:
@@ -153,6 +167,20 @@ VALID = [
         "what fetch.txt promised has come",
         bag(fetch__txt="https://museum.example/a 3 data/a\n"),
         [],
+    ),
+    *(
+        (f"fetched-{name}", "any absolute URI will do", bag(fetch__txt=f"{url} 3 data/a\n"), [])
+        for name, url in FOREIGN
+    ),
+    *(
+        (f"fetched-{name}", why, bag(fetch__txt=f"{url} - data/a\n"), ["fetch-url-local"])
+        for name, why, url in LOCAL
+    ),
+    (
+        "fetched-not-escaped",
+        "a character that a URI cannot have",
+        bag(fetch__txt="https://museum.example/caf\u00e9 - data/a\n"),
+        ["fetch-url-form"],
     ),
     ("trailing-space", "a name with a space at its end", renamed("data/a ", "data/a "), ["name-trailing"]),
     (
@@ -290,24 +318,13 @@ INVALID = [
         bag(manifest_blake3__txt=ZERO + "  data/a\n"),
         ["algorithm-not-verified"],
     ),
-    ("fetch-file", "a URL of this machine", bag(fetch__txt="file:///etc/passwd - data/a\n"), ["fetch-url"]),
+    ("fetch-relative", "no scheme", bag(fetch__txt="museum.example/a - data/a\n"), ["fetch-url"]),
+    ("fetch-scheme-alone", "nothing after it", bag(fetch__txt="https: - data/a\n"), ["fetch-url"]),
     (
-        "fetch-link-local",
-        "an address of a cloud's own services",
-        bag(fetch__txt="http://169.254.169.254/x - data/a\n"),
-        ["fetch-url"],
-    ),
-    (
-        "fetch-mapped",
-        "the same as IPv6",
-        bag(fetch__txt="http://[::ffff:169.254.169.254]/x - data/a\n"),
-        ["fetch-url"],
-    ),
-    (
-        "fetch-number",
-        "this machine as one number",
-        bag(fetch__txt="http://2130706433/x - data/a\n"),
-        ["fetch-url"],
+        "fetch-negative-length",
+        "no number of bytes",
+        bag(fetch__txt="https://museum.example/a -3 data/a\n"),
+        ["fetch-line"],
     ),
     (
         "fetch-tag-file",

@@ -197,13 +197,14 @@ def test_each_strong_algorithm(verdict, algorithm):
 @pytest.mark.parametrize(
     ("line", "errors"),
     [
-        ("file:///etc/passwd 8 data/a", ["fetch-url"]),
-        ("http://169.254.169.254/latest 8 data/a", ["fetch-url"]),
+        ("museum.example/a 8 data/a", ["fetch-url"]),
         ("https://a.example/x 8 bagit.txt", ["fetch-path"]),
         ("https://a.example/x 8 data/../bagit.txt", ["fetch-path"]),
         ("https://a.example/x 8 data/b", ["fetch-unlisted"]),
         ("", ["fetch-line"]),
         ("https://a.example/x 8 data/a", []),
+        ("ftp://a.example/x 8 data/a", []),
+        ("ark:/57799/b9dd2w - data/a", []),
     ],
 )
 def test_fetch_lists(verdict, line, errors):
