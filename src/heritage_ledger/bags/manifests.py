@@ -183,7 +183,7 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
                 manifest.name,
                 found=ascii(written)[:200],
                 advice="ask for a manifest without it; strict readers refuse this one",
-                rule="RFC 8493 §6.1.1",
+                rule="RFC 8493 §6.1.3",
                 severity=Severity.WARNING,
             )
         )

@@ -74,7 +74,7 @@ def check_path(path: str) -> None:
             expected="a path within the bag, without `.`, `..` and empty parts",
             found=show_path(path)[:200],
             advice="do not unpack or copy this bag by its manifest; ask for a right one",
-            rule="RFC 8493 §5.1.3",
+            rule="RFC 8493 §5.1",
         )
 
 
@@ -98,7 +98,7 @@ def is_junk(name: str) -> bool:
 
 
 def normalise(path: str) -> str:
-    """The form in which names are compared: NFC (RFC 8493 §5.2)."""
+    """The form in which names are compared: NFC (RFC 8493 §6.1.1.3)."""
     return path if path.isascii() else unicodedata.normalize("NFC", path)
 
 
@@ -129,7 +129,7 @@ class DirectoryNames:
                     prefix + name,
                     found=f"{other!a} beside {name!a}",
                     advice="ask for a bag, or make a source, in which one of the two has another name",
-                    rule="RFC 8493 §5.2",
+                    rule="RFC 8493 §6.1.1.3",
                 )
             ]
         return [
@@ -137,6 +137,7 @@ class DirectoryNames:
                 "name-case-twin",
                 "two names differ only in case; one of them gets lost on some systems",
                 prefix + name,
+                rule="RFC 8493 §6.1.1.3",
                 found=other,
             )
         ]
@@ -184,11 +185,12 @@ def _judge_name(names: DirectoryNames, name: str, prefix: str) -> list[Finding]:
             expected="UTF-8",
             found=name.encode("utf-8", "surrogateescape").hex(" "),
             advice="ask for a bag in which the name is UTF-8",
-            rule="RFC 8493 §2.1.3",
+            rule="RFC 8493 §2.3",
         )
     ]
 
 
+_WINDOWS: Final = "RFC 8493 §6.1.2"
 _WINDOWS_STARTS: Final = frozenset({"con", "prn", "aux", "nul", "com", "lpt"})
 
 
@@ -196,18 +198,28 @@ def _hazards(name: str, prefix: str) -> list[Finding]:
     path = prefix + name
     found = []
     if _WINDOWS_NAME.fullmatch(name):
-        found.append(_warning("name-windows-reserved", "a name that Windows keeps for a device", path))
+        found.append(
+            _warning("name-windows-reserved", "a name that Windows keeps for a device", path, rule=_WINDOWS)
+        )
     if _WINDOWS_CHARACTER.search(name):
-        found.append(_warning("name-windows-character", "a character that Windows names cannot have", path))
+        found.append(
+            _warning(
+                "name-windows-character", "a character that Windows names cannot have", path, rule=_WINDOWS
+            )
+        )
     if name[-1:] in {".", " ", "\u00a0"} or name[:1] == " ":
         found.append(_warning("name-trailing", "a space or dot at an end, which some systems drop", path))
     if _CONTROL.search(name):
         found.append(_warning("name-control", "a control character in the name", path))
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
-        found.append(_warning("name-too-long", f"a name of more than {MAX_NAME_BYTES} bytes", path))
+        found.append(
+            _warning("name-too-long", f"a name of more than {MAX_NAME_BYTES} bytes", path, rule=_WINDOWS)
+        )
     return found
 
 
-def _warning(code: str, message: str, path: str, *, found: str | None = None) -> Finding:
+def _warning(
+    code: str, message: str, path: str, *, rule: str = "specs/bag-profile.md", found: str | None = None
+) -> Finding:
     advice = "rename it if the package is to live on other systems too"
-    return Finding(code, message, path, None, found, advice, "RFC 8493 §5.2", Severity.WARNING)
+    return Finding(code, message, path, None, found, advice, rule, Severity.WARNING)

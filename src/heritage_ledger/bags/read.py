@@ -201,5 +201,5 @@ def _unreadable(name: str, error: OSError | ValueError) -> Finding:
         expected="a regular file, in the encoding that bagit.txt declares",
         found=((error.strerror if isinstance(error, OSError) else None) or str(error))[:160],
         advice="ask whoever made the bag for a whole one",
-        rule="RFC 8493 §2.1.1",
+        rule="RFC 8493 §2.3",
     )

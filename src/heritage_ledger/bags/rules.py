@@ -73,7 +73,7 @@ def _algorithms(bag: Bag, known: set[str]) -> Iterator[Finding]:
                 expected="sha512, sha256 or another that is known",
                 found=manifest.algorithm,
                 advice="verify it with a tool that knows the algorithm",
-                rule="RFC 8493 §2.4",
+                rule="RFC 8493 §3",
             )
     verified = known & {manifest.algorithm for manifest in bag.manifests if not manifest.is_tag}
     if verified and not verified & STRONG:
@@ -158,7 +158,7 @@ def _fetch(bag: Bag) -> Iterator[Finding]:
                 expected="one line for each file",
                 found="a second one",
                 advice=_ADVICE,
-                rule="RFC 8493 §2.2.3",
+                rule="specs/bag-profile.md",
                 severity=Severity.WARNING,
             )
         seen.add(entry.path)

@@ -218,7 +218,7 @@ def decode_tag_file(data: bytes, declaration: Declaration, path: str) -> str:
             expected=declaration.encoding,
             found=str(error)[:120],
             advice="ask for the bag with tag files in UTF-8",
-            rule="RFC 8493 §2.1.1",
+            rule="RFC 8493 §2.3",
         ) from error
     return text.removeprefix("\ufeff")
 

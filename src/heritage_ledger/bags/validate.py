@@ -262,7 +262,7 @@ class _Check:
                 expected="a regular file",
                 found=outcome.kind,
                 advice="ask for a bag with the file itself in its place, or without it",
-                rule="RFC 8493 §5.1.4",
+                rule="specs/bag-profile.md",
             )
         )
 
@@ -379,7 +379,7 @@ def _listed_as(path: str, name: str) -> Finding:
             expected=ascii(name),
             found=ascii(path),
             advice="nothing is lost; systems that change names, such as older Macs, do this",
-            rule="RFC 8493 §5.2",
+            rule="RFC 8493 §6.1.1.3",
             severity=Severity.WARNING,
         )
     return Finding(
