@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from heritage_ledger.bags.write import parse_algorithms
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.adopt import Adoption, adopt
 from heritage_ledger.deposit.books import Books
@@ -232,7 +233,7 @@ class Ledger:
             metadata: a file with one JSON object that goes into the bag as it is.
             move: remove the source files once the deposit is recorded.
             skip_junk: leave out what desktops make for themselves.
-            algorithms: manifests to write; sha512 always is.
+            algorithms: manifests to write, in any spelling of their names; sha512 always is.
             storage_class: says in `heritage.toml` whether the bag stays on the disk beside the engine.
             progress: told what happens.
 
@@ -240,7 +241,7 @@ class Ledger:
             UsageError, ProblemsFound, OperationFailed, DiskProblem, HomeLocked, KeyProblem, TemporaryFailure.
         """
         self.settings.keeps_bag(storage_class)
-        names = tuple(dict.fromkeys(("sha512", *algorithms)))
+        names = parse_algorithms(("sha512", *algorithms))
         request = Request(
             source=Path(source),
             asset=self._asset(asset) or new_asset(),

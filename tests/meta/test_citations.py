@@ -90,7 +90,10 @@ DEMANDS = {
             "tag-file-unreadable",
         },
     ),
-    "2.4": ("digests of registered algorithms, MD5 and SHA-1 for old bags only", {"algorithm-weak"}),
+    "2.4": (
+        "digests of registered algorithms, names of small letters and digits",
+        {"algorithm-weak", "manifest-name"},
+    ),
     "3": (
         "listed files are there, payload files are in every manifest, every digest was verified",
         {

@@ -43,6 +43,13 @@ UNSAFE = [
     ("backslash-parent", "data\\..\\..\\x"),
     ("empty", ""),
 ]
+REGISTERED = [
+    ("sha3256", lambda data: hashlib.sha3_256(data.encode()).hexdigest()),
+    ("blake2b512", lambda data: hashlib.blake2b(data.encode()).hexdigest()),
+    ("blake2b256", lambda data: hashlib.blake2b(data.encode(), digest_size=32).hexdigest()),
+    ("blake2s256", lambda data: hashlib.blake2s(data.encode()).hexdigest()),
+    ("sha256128", lambda data: hashlib.sha256(data.encode()).hexdigest()[:32]),
+]
 FOREIGN = [
     ("ftp", "ftp://museum.example/a"),
     ("s3", "s3://a-bucket/a"),
@@ -137,6 +144,21 @@ VALID = [
         "digests that can be forged",
         bag(manifest_sha256__txt=None, manifest_md5__txt=line("data/a", algorithm="md5")),
         ["algorithm-weak"],
+    ),
+    *(
+        (
+            f"algorithm-{name}",
+            "beside a usual one",
+            bag() | {f"manifest-{name}.txt": digest("one") + "  data/a\n"},
+            [],
+        )
+        for name, digest in REGISTERED
+    ),
+    (
+        "algorithm-spelt-otherwise",
+        "capitals and a dash",
+        bag(manifest_sha256__txt=None) | {"manifest-SHA-256.txt": line("data/a")},
+        ["manifest-name"],
     ),
     (
         "star",
@@ -316,6 +338,24 @@ INVALID = [
         "unknown-algorithm",
         "beside a known one",
         bag(manifest_blake3__txt=ZERO + "  data/a\n"),
+        ["algorithm-not-verified"],
+    ),
+    (
+        "algorithm-damaged",
+        "one that is registered, of other bytes",
+        bag(manifest_blake2b512__txt=hashlib.blake2b(b"onf").hexdigest() + "  data/a\n"),
+        ["file-damaged"],
+    ),
+    (
+        "algorithm-of-another-length",
+        "cut, and not named so",
+        bag(manifest_blake2b512__txt=ZERO + "  data/a\n"),
+        ["manifest-digest-length", "manifest-incomplete"],
+    ),
+    (
+        "algorithm-without-a-length",
+        "SHAKE has none of its own",
+        bag(manifest_shake256__txt=ZERO + "  data/a\n"),
         ["algorithm-not-verified"],
     ),
     ("fetch-relative", "no scheme", bag(fetch__txt="museum.example/a - data/a\n"), ["fetch-url"]),

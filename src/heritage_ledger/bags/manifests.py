@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.bags.names import ENCODED_FROM, Version, check_path, decode_path, show_path
+from heritage_ledger.content.algorithms import ALGORITHMS, plain_name
 from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
 
 if TYPE_CHECKING:
@@ -21,20 +22,6 @@ _NAME: Final = re.compile(r"(tag)?manifest-([A-Za-z0-9_-]+)\.txt")
 _LINE: Final = re.compile(r"([0-9A-Fa-f]+)[ \t]+(.+)", re.DOTALL)
 _PLAIN: Final = re.compile(r"(?!\.)[^%*~\\/:\0]+(?:/(?!\.)[^%\\/\0]+)*")
 """Paths that need no second look: no escape, no `*`, no part that begins with a dot."""
-_LENGTHS: Final = {
-    "md5": 16,
-    "sha1": 20,
-    "sha224": 28,
-    "sha256": 32,
-    "sha384": 48,
-    "sha512": 64,
-    "sha3224": 28,
-    "sha3256": 32,
-    "sha3384": 48,
-    "sha3512": 64,
-    "blake2b": 64,
-    "blake2s": 32,
-}
 _RULE: Final = "RFC 8493 §2.1.3"
 MAX_FINDINGS: Final = 1_000
 """Findings kept of one manifest; a file that is no manifest would give one for each line."""
@@ -47,7 +34,7 @@ def parse_manifest_name(name: str) -> tuple[bool, str] | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    return match[1] is not None, match[2].lower().replace("-", "").replace("_", "")
+    return match[1] is not None, plain_name(match[2])
 
 
 @dataclass(slots=True)
@@ -150,7 +137,10 @@ def parse_manifest(lines: Iterable[str], name: str, version: Version) -> Manifes
     if kind is None:
         raise ValueError(name)  # the caller's mistake: it asked for the lines of another file
     manifest = Manifest(name, kind[1], kind[0])
-    length = _LENGTHS.get(manifest.algorithm)
+    if not name.endswith(f"manifest-{manifest.algorithm}.txt"):
+        manifest.note(_odd_name(name, manifest.algorithm))
+    known = ALGORITHMS.get(manifest.algorithm)
+    length = None if known is None else known.size
     for number, line in enumerate(lines, 1):
         if number > MAX_ENTRIES:
             manifest.note(_too_long(name))
@@ -286,6 +276,18 @@ def _digest_length(name: str, number: int, digest: str, length: int | None) -> F
         found=f"line {number}: {len(digest)} digits",
         advice="ask whoever made the bag for a right one",
         rule=_RULE,
+    )
+
+
+def _odd_name(name: str, algorithm: str) -> Finding:
+    return Finding(
+        "manifest-name",
+        "the manifest's name does not spell its algorithm with small letters and digits alone",
+        name,
+        expected=f"…manifest-{algorithm}.txt",
+        advice="ask for a bag with the right name; other readers may not take it for a manifest",
+        rule="RFC 8493 §2.4",
+        severity=Severity.WARNING,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.bags.names import ENCODED_FROM, show_path
 from heritage_ledger.bags.tags import NOT_REPEATED
+from heritage_ledger.content.algorithms import STRONG
 from heritage_ledger.errors import Finding, Severity
 from heritage_ledger.home.deep import lstat_below
 
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
     from heritage_ledger.bags.read import Bag
 
-STRONG: Final = frozenset(
-    {"sha224", "sha256", "sha384", "sha512", "sha3224", "sha3256", "sha3384", "sha3512", "blake2b", "blake2s"}
-)
-"""Algorithms for which nobody can make two files of one digest."""
 _ADVICE: Final = "ask whoever made the bag for a right one"
 
 

@@ -17,8 +17,9 @@ from heritage_ledger.bags.read import Bag, open_bag
 from heritage_ledger.bags.rules import check_rules
 from heritage_ledger.bags.tags import parse_oxum
 from heritage_ledger.bags.walk import EmptyFolder, SpecialFile, UnreadFile, UnreadFolder, read_bag
-from heritage_ledger.content.reading import FileDigests, read_small, supports
-from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError, Severity
+from heritage_ledger.content.algorithms import supports
+from heritage_ledger.content.reading import FileDigests
+from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
 from heritage_ledger.home.deep import lstat_below
 from heritage_ledger.progress import SILENT
 
@@ -104,21 +105,13 @@ def validate_bag(
     return check.report()
 
 
-def _is_known(algorithm: str) -> bool:
-    """Say whether the algorithm can be computed here; some are listed and still refused."""
-    try:
-        return supports(algorithm) and bool(read_small(b"", [algorithm]))
-    except HeritageError:
-        return False
-
-
 class _Check:
     """One validation: knows the manifests, is told the files, keeps the findings."""
 
     def __init__(self, bag: Bag) -> None:
         self.bag = bag
         self.version = bag.declaration.version
-        self.known = {name for name in {manifest.algorithm for manifest in bag.manifests} if _is_known(name)}
+        self.known = {name for name in {manifest.algorithm for manifest in bag.manifests} if supports(name)}
         self.algorithms = tuple(sorted(self.known))
         self.payload = [manifest for manifest in bag.manifests if not manifest.is_tag]
         self.tags = [manifest for manifest in bag.manifests if manifest.is_tag]

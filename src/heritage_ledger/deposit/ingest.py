@@ -175,7 +175,7 @@ class _Making:
         has_versions = self.books.index.asset(self.request.asset) is not None
         payload = self.bag / "data"
         for file, digests in copy_files(
-            found, payload, self.request.algorithms, link=self.request.move, progress=progress
+            found, payload, self.writer.algorithms, link=self.request.move, progress=progress
         ):
             path = f"data/{file.path}"
             entry = self.graph.add(path, digests)
