@@ -64,6 +64,7 @@ DEMANDS = {
             "manifest-missing",
             "manifest-place",
             "manifest-repeated",
+            "manifest-separator",
             "percent-literal",
             "source-empty-folder",
         },
@@ -86,8 +87,8 @@ DEMANDS = {
             "locale-not-utf8",
             "name-not-utf8",
             "source-name-not-utf8",
+            "tag-file-bom",
             "tag-file-encoding",
-            "tag-file-unreadable",
         },
     ),
     "2.4": (
@@ -115,7 +116,10 @@ DEMANDS = {
         "Windows: names of 255 characters at most, characters and words that no name may have there",
         {"name-too-long", "name-windows-character", "name-windows-reserved"},
     ),
-    "6.1.3": ("md5sum writes `*` before the path: warn, strict readers refuse it", {"manifest-star"}),
+    "6.1.3": (
+        "md5sum writes `*` before some paths and a backslash before some lines: strict readers refuse them",
+        {"manifest-escape", "manifest-star"},
+    ),
 }
 """What each cited section demands, in words of ours, and the codes that may say so."""
 

@@ -80,7 +80,10 @@ def _parse_line(text: str, number: int, version: Version) -> tuple[FetchEntry | 
     except EvidenceInvalid:
         return None, [_finding("fetch-path", "a path outside of the payload", number, shown)]
     if not path.startswith("data/"):
-        return None, [_finding("fetch-path", "a path outside of the payload", number, shown)]
+        what = (
+            "folders divided by backslashes" if path.startswith("data\\") else "a path outside of the payload"
+        )
+        return None, [_finding("fetch-path", what, number, shown)]
     findings = []
     if not is_right:
         message = "a `%` that is not written as `%25`; the name is taken as it stands"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"(tag)?manifest-([A-Za-z0-9_-]+)\.txt")
 _LINE: Final = re.compile(r"([0-9A-Fa-f]+)[ \t]+(.+)", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\[0-9A-Fa-f]+ [ *]")
 _PLAIN: Final = re.compile(r"(?!\.)[^%*~\\/:\0]+(?:/(?!\.)[^%\\/\0]+)*")
 """Paths that need no second look: no escape, no `*`, no part that begins with a dot."""
 _RULE: Final = "RFC 8493 §2.1.3"
@@ -215,6 +216,9 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
 
 
 def _is_in_place(manifest: Manifest, path: str, version: Version) -> bool:
+    if not manifest.is_tag and path.startswith("data\\"):
+        manifest.note(_separator(manifest.name, path))
+        return False
     is_payload = path.startswith("data/")
     is_nested = manifest.is_tag and path.startswith("tagmanifest-")
     if is_payload != manifest.is_tag and not is_nested:
@@ -255,7 +259,29 @@ def _repeated(name: str, path: bytes, version: Version, *, same: bool) -> Findin
     )
 
 
+def _separator(name: str, path: str) -> Finding:
+    return Finding(
+        "manifest-separator",
+        "a path whose parts are divided by backslashes",
+        name,
+        expected="`/` between folders and names, as in data/folder/file",
+        found=show_path(path)[:200],
+        advice="ask for a manifest with `/`; some programs for Windows write such ones",
+        rule=_RULE,
+    )
+
+
 def _malformed(name: str, number: int, text: str) -> Finding:
+    if _ESCAPED.match(text):
+        return Finding(
+            "manifest-escape",
+            "a line that begins with a backslash, as md5sum writes it for some names",
+            name,
+            expected="the digest first, and the name as it is but for %0A, %0D and %25",
+            found=f"line {number}: {text[:80]!a}",
+            advice="ask for a manifest in the form of a bag; strict readers refuse this line",
+            rule="RFC 8493 §6.1.3",
+        )
     return Finding(
         "manifest-line",
         "a line that is no digest with a path",

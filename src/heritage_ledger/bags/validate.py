@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.bags.names import ENCODED_FROM, TreeNames, decode_path, is_utf8, show_path
+from heritage_ledger.bags.names import ENCODED_FROM, TreeNames, decode_path, is_utf8, normalise, show_path
 from heritage_ledger.bags.read import Bag, open_bag
 from heritage_ledger.bags.rules import check_rules
 from heritage_ledger.bags.tags import parse_oxum
@@ -121,6 +121,7 @@ class _Check:
         self._cut = 0
         self._unread: list[str] = []
         self._is_seen_whole = True
+        self._extras: dict[str, int] = {}
         self._promised = {entry.path for entry in bag.fetch}
 
     def file(self, path: str, digests: FileDigests) -> None:
@@ -185,6 +186,8 @@ class _Check:
         if not path.startswith("data/"):
             self._check_tag_listed(path, listed, missing_in)
         elif listed == 0 and not self.bag.is_cut:
+            if len(self.findings) < MAX_FINDINGS:
+                self._extras[_folded(path)] = len(self.findings)  # perhaps a listed one in another case
             self._add(
                 Finding(
                     "file-extra",
@@ -274,6 +277,7 @@ class _Check:
             self._add(_unreadable(path, "its folder cannot be read"))
             return
         promised = path in self._promised
+        near = self._named_otherwise(path)
         self._add(
             Finding(
                 "file-missing",
@@ -281,11 +285,27 @@ class _Check:
                 + (", and fetch.txt promises it: the bag is not complete" if promised else ""),
                 show_path(path),
                 expected=f"a file, listed in {', '.join(manifests)}",
-                found="none",
-                advice="ask for the file, or bring it back from another copy",
+                found=near or "none",
+                advice="ask for the file, or bring it back from another copy"
+                if near is None
+                else "give the file the name that is listed, then check again",
                 rule="RFC 8493 §3",
             )
         )
+
+    def _named_otherwise(self, path: str) -> str | None:
+        """Say which file may be the missing one under another name; the extra one then says so too."""
+        at = self._extras.get(_folded(path))
+        if at is not None and at < len(self.findings) and self.findings[at].code == "file-extra":
+            extra = self.findings[at]
+            if _folded(extra.path or "") == _folded(show_path(path)):
+                found = f"an entry for {show_path(path)}, which differs in case only"
+                self.findings[at] = replace(extra, found=found)
+                return f"{extra.path}, which differs in case only"
+        other = path.replace("\\", "/")
+        if other != path and _is_there(self.bag.root, other):
+            return f"{show_path(other)}: the manifest divides folders by backslashes, not by `/`"
+        return None
 
     def _check_oxum(self, text: str) -> None:
         try:
@@ -340,6 +360,11 @@ class _Check:
             self._cut += 1
             if finding.severity is Severity.ERROR:
                 self.findings[-1] = finding
+
+
+def _folded(path: str) -> str:
+    """The form in which names are compared that a system without cases may have changed."""
+    return normalise(path).casefold()
 
 
 def _is_there(root: Path, path: str) -> bool:
