@@ -112,7 +112,7 @@ VALID = [
         bag(manifest_sha256__txt=line("data/a")[:64].upper() + " \tdata/a\n"),
         [],
     ),
-    ("percent", "written as %25", renamed("data/a%b", "data/a%25b"), []),
+    ("percent", "written as %25", renamed("data/a%b", "data/a%25b"), ["name-misread"]),
     ("percent-bare", "the literal name is tried", renamed("data/a%b", "data/a%b"), ["percent-literal"]),
     (
         "percent-undecoded",
@@ -222,7 +222,12 @@ VALID = [
         bag(fetch__txt="https://museum.example/caf\u00e9 - data/a\n"),
         ["fetch-url-form"],
     ),
-    ("trailing-space", "a name with a space at its end", renamed("data/a ", "data/a "), ["name-trailing"]),
+    (
+        "trailing-space",
+        "a name with a space at its end",
+        renamed("data/a ", "data/a "),
+        ["name-misread", "name-trailing"],
+    ),
     (
         "tag-file-unlisted",
         "a tag file that nothing protects",

@@ -42,13 +42,15 @@ def parse_manifest_name(name: str) -> tuple[bool, str] | None:
 class Manifest:
     """The entries of one manifest, and which of them were met.
 
-    `findings` say what is wrong with its lines.
+    `findings` say what is wrong with its lines; `is_literal` that one leaves a `%` bare, as software does
+    that knows no `%25`.
     """
 
     name: str
     algorithm: str
     is_tag: bool
     findings: list[Finding] = field(default_factory=list)
+    is_literal: bool = False
     _rows: list[bytes] = field(default_factory=list)
     _met: bytearray = field(default_factory=bytearray)
     _cut: int = 0
@@ -196,6 +198,7 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
         path = path.removeprefix("./")
     path, is_right = decode_path(path, version)
     if not is_right:
+        manifest.is_literal = True
         manifest.note(
             Finding(
                 "percent-literal",

@@ -117,7 +117,8 @@ class _Check:
         self.tags = [manifest for manifest in bag.manifests if manifest.is_tag]
         self.findings = [*bag.findings, *check_rules(bag, self.known)]
         self.files = self.size = self.tag_files = self.skipped = 0
-        self._names = TreeNames()
+        is_literal = any(manifest.is_literal for manifest in self.payload)
+        self._names = TreeNames(encoded=self.version >= ENCODED_FROM and not is_literal)
         self._cut = 0
         self._unread: list[str] = []
         self._is_seen_whole = True
@@ -126,7 +127,7 @@ class _Check:
 
     def file(self, path: str, digests: FileDigests) -> None:
         """Compare one file with the manifests."""
-        self._add(*self._names.add_file(path))
+        named = self._names.add_file(path)
         self.skipped += not is_utf8(path)
         if path.startswith("data/"):
             self.files += 1
@@ -135,7 +136,10 @@ class _Check:
             self.tag_files += 1
         missing_in = []
         listed = 0
-        for manifest, expected in self._entries(path):
+        entries, is_respelled = self._entries(path)
+        # software that does not know the right spelling finds the file by the wrong one
+        self._add(*(one for one in named if not (is_respelled and one.code == "name-misread")))
+        for manifest, expected in entries:
             if expected is not None:
                 listed += 1
                 self._compare(path, manifest, expected, digests)
@@ -143,19 +147,22 @@ class _Check:
                 missing_in.append(manifest.name)
         self._check_listed(path, listed, missing_in)
 
-    def _entries(self, path: str) -> list[tuple[Manifest, bytes | None]]:
-        """Look the file up in every manifest, if need be by the other names that may stand for it there."""
+    def _entries(self, path: str) -> tuple[list[tuple[Manifest, bytes | None]], bool]:
+        """Look the file up in every manifest, if need be by the other names that may stand for it there.
+
+        The second value says whether it was one of those.
+        """
         entries = [(manifest, manifest.find(path)) for manifest in self.bag.manifests]
         if any(expected is not None for _, expected in entries):
-            return entries
+            return entries, False
         if path.isascii() and _RESPELLED.search(path) is None:
-            return entries
+            return entries, False
         for name in self._other_names(path):
             is_listed = any(manifest.lists(name) for manifest in self.bag.manifests)
             if is_listed and not _is_there(self.bag.root, name):
                 self._add(_listed_as(path, name))
-                return [(manifest, manifest.find(name)) for manifest in self.bag.manifests]
-        return entries
+                return [(manifest, manifest.find(name)) for manifest in self.bag.manifests], True
+        return entries, False
 
     def _other_names(self, path: str) -> list[str]:
         if self.version >= ENCODED_FROM:
