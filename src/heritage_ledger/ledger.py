@@ -219,6 +219,7 @@ class Ledger:
         metadata: Path | None = None,
         move: bool = False,
         skip_junk: bool = False,
+        skip_held: bool = False,
         algorithms: Sequence[str] = ("sha512",),
         storage_class: str = DEFAULT_CLASS,
         progress: Progress = SILENT,
@@ -233,6 +234,8 @@ class Ledger:
             metadata: a file with one JSON object that goes into the bag as it is.
             move: remove the source files once the deposit is recorded.
             skip_junk: leave out what desktops make for themselves.
+            skip_held: record nothing where the latest version of `asset`, or without `asset` any package, has
+                the same payload; the receipt then names that package and is `held`, and the source stays.
             algorithms: manifests to write, in any spelling of their names; sha512 always is.
             storage_class: says in `heritage.toml` whether the bag stays on the disk beside the engine.
             progress: told what happens.
@@ -241,16 +244,17 @@ class Ledger:
             UsageError, ProblemsFound, OperationFailed, DiskProblem, HomeLocked, KeyProblem, TemporaryFailure.
         """
         self.settings.keeps_bag(storage_class)
-        names = parse_algorithms(("sha512", *algorithms))
         request = Request(
             source=Path(source),
             asset=self._asset(asset) or new_asset(),
             title=self._title(title),
             actor=self._actor(agent),
             metadata=None if metadata is None else read_metadata(Path(metadata)),
-            algorithms=names,
+            algorithms=parse_algorithms(("sha512", *algorithms)),
             move=move,
             skip_junk=skip_junk,
+            skip_held=skip_held,
+            is_named=asset is not None,
             storage_class=storage_class,
         )
         return ingest(self.books, request, progress)
@@ -262,12 +266,13 @@ class Ledger:
         asset: str | None = None,
         title: str | None = None,
         agent: str | None = None,
+        skip_held: bool = False,
         storage_class: str = DEFAULT_CLASS,
         progress: Progress = SILENT,
     ) -> Receipt:
         """Validate a bag made elsewhere (a folder, tar, tar.gz or zip) and take it in unchanged.
 
-        Without `asset` the bag's External-Identifier names it, if that is a URI.
+        Without `asset` the bag's External-Identifier names it, if that is a URI. `skip_held` as for `ingest`.
 
         Raises:
             ProblemsFound: the bag is not valid; every reason is a finding.
@@ -276,7 +281,7 @@ class Ledger:
         """
         self.settings.keeps_bag(storage_class)
         request = Adoption(
-            Path(bag), self._asset(asset), self._title(title), self._actor(agent), storage_class
+            Path(bag), self._asset(asset), self._title(title), self._actor(agent), storage_class, skip_held
         )
         return adopt(self.books, request, progress)
 

@@ -58,6 +58,8 @@ class Request:
     move: bool
     skip_junk: bool
     storage_class: str = DEFAULT_CLASS
+    skip_held: bool = False
+    is_named: bool = True
 
 
 def read_metadata(path: Path) -> bytes:
@@ -133,10 +135,12 @@ def ingest(books: Books, request: Request, progress: Progress) -> Receipt:
                 started=started,
                 findings=found.findings,
                 storage_class=request.storage_class,
+                skip_held=request.skip_held,
+                is_named=request.is_named,
             ),
             progress,
         )
-        if request.move:
+        if request.move and not receipt.held:
             left = _take_over(found, receipt.bag_path / "data")
             receipt = replace(receipt, findings=(*receipt.findings, *left))
     return receipt
