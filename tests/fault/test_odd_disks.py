@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from heritage_ledger import Ledger
 from heritage_ledger.errors import OperationFailed
 from heritage_ledger.fixity.verdict import Outcome
+from heritage_ledger.home.durable import link_file, name_new, write_file
 from heritage_testkit.passthrough import passed_through
 from heritage_testkit.restores import need_root, run
 
@@ -99,6 +101,47 @@ def _live(home: Path, backup: Path, source: Path) -> None:
         ledger.backup(backup)
         assert _sound(ledger)
     assert not list(home.rglob(".*.tmp"))
+
+
+def test_a_home_is_refused_where_numbers_are_not_stable(tmp_path):
+    with passed_through(tmp_path / "real", tmp_path / "disk", inodes=False) as disk:
+        with pytest.raises(OperationFailed) as caught:
+            _init(disk / "homes" / "home")
+        assert caught.value.code == "disk-numbers"
+        assert list(disk.iterdir()) == []
+
+
+def test_a_name_that_is_taken_is_refused_without_hard_links_too(tmp_path):
+    with passed_through(tmp_path / "real", tmp_path / "disk", links=errno.EPERM) as disk:
+        (disk / "taken").write_text("kept")
+        (disk / "new").write_text("new")
+        with pytest.raises(FileExistsError):
+            name_new(disk / "new", disk / "taken")
+        assert ((disk / "taken").read_text(), (disk / "new").read_text()) == ("kept", "new")
+        name_new(disk / "new", disk / "free")
+        assert ((disk / "free").read_text(), (disk / "new").exists()) == ("new", False)
+        assert not link_file(disk / "free", disk / "other")
+        write_file(disk / "file", b"one")
+        with pytest.raises(OperationFailed) as caught:
+            write_file(disk / "file", b"two")
+        assert caught.value.code == "file-exists"
+        assert sorted(path.name for path in disk.iterdir()) == ["file", "free", "taken"]
+
+
+def test_of_several_that_take_one_name_without_hard_links_one_does(tmp_path):
+    with passed_through(tmp_path / "real", tmp_path / "disk", links=errno.EPERM) as disk:
+
+        def take(number: int) -> bool:
+            (disk / f"new {number}").write_text(str(number))
+            try:
+                name_new(disk / f"new {number}", disk / "name")
+            except FileExistsError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            taken = [number for number, done in enumerate(pool.map(take, range(24))) if done]
+        assert [(disk / "name").read_text()] == [str(number) for number in taken]
 
 
 @pytest.mark.parametrize("code", NO_LINKS, ids=errno.errorcode.get)
