@@ -26,6 +26,7 @@ _IN_VERDICT: Final = (
     "event_id",
     "bag_path",
     "released",
+    "held",
     "files",
     "size",
     "shared",
@@ -42,9 +43,10 @@ def acting(named: str | None) -> str | None:
 
 def give_receipt(session: Session, receipt: Receipt) -> Ending:
     """Give the receipt, and return the ending that carries it."""
-    session.kept = (
-        f"version {receipt.version} of {receipt.asset} is recorded in log entry {receipt.log_index}"
-    )
+    if not receipt.held:
+        session.kept = (
+            f"version {receipt.version} of {receipt.asset} is recorded in log entry {receipt.log_index}"
+        )
     session.clear()
     output = session.output
     untold = tuple(finding for finding in receipt.findings if finding not in session.warned)

@@ -100,7 +100,8 @@ def receipt_lines(receipt: Receipt, output: Output) -> Iterator[str]:
             ("checkpoint", f"{checkpoint[0]}, size {checkpoint[1]}, root {checkpoint[2]}"),
         )
     )
-    done = f"sealed, addressed and recorded: version {receipt.version} of {receipt.asset}"
+    what = "held already, nothing was recorded" if receipt.held else "sealed, addressed and recorded"
+    done = f"{what}: version {receipt.version} of {receipt.asset}"
     yield output.paint("strong", printable(done))
 
 

@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from heritage_ledger.bags.write import parse_algorithms
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.deposit.adopt import Adoption, adopt
 from heritage_ledger.deposit.books import Books
@@ -218,6 +219,7 @@ class Ledger:
         metadata: Path | None = None,
         move: bool = False,
         skip_junk: bool = False,
+        skip_held: bool = False,
         algorithms: Sequence[str] = ("sha512",),
         storage_class: str = DEFAULT_CLASS,
         progress: Progress = SILENT,
@@ -232,7 +234,9 @@ class Ledger:
             metadata: a file with one JSON object that goes into the bag as it is.
             move: remove the source files once the deposit is recorded.
             skip_junk: leave out what desktops make for themselves.
-            algorithms: manifests to write; sha512 always is.
+            skip_held: record nothing where the latest version of `asset`, or without `asset` any package, has
+                the same payload; the receipt then names that package and is `held`, and the source stays.
+            algorithms: manifests to write, in any spelling of their names; sha512 always is.
             storage_class: says in `heritage.toml` whether the bag stays on the disk beside the engine.
             progress: told what happens.
 
@@ -240,16 +244,17 @@ class Ledger:
             UsageError, ProblemsFound, OperationFailed, DiskProblem, HomeLocked, KeyProblem, TemporaryFailure.
         """
         self.settings.keeps_bag(storage_class)
-        names = tuple(dict.fromkeys(("sha512", *algorithms)))
         request = Request(
             source=Path(source),
             asset=self._asset(asset) or new_asset(),
             title=self._title(title),
             actor=self._actor(agent),
             metadata=None if metadata is None else read_metadata(Path(metadata)),
-            algorithms=names,
+            algorithms=parse_algorithms(("sha512", *algorithms)),
             move=move,
             skip_junk=skip_junk,
+            skip_held=skip_held,
+            is_named=asset is not None,
             storage_class=storage_class,
         )
         return ingest(self.books, request, progress)
@@ -261,12 +266,13 @@ class Ledger:
         asset: str | None = None,
         title: str | None = None,
         agent: str | None = None,
+        skip_held: bool = False,
         storage_class: str = DEFAULT_CLASS,
         progress: Progress = SILENT,
     ) -> Receipt:
         """Validate a bag made elsewhere (a folder, tar, tar.gz or zip) and take it in unchanged.
 
-        Without `asset` the bag's External-Identifier names it, if that is a URI.
+        Without `asset` the bag's External-Identifier names it, if that is a URI. `skip_held` as for `ingest`.
 
         Raises:
             ProblemsFound: the bag is not valid; every reason is a finding.
@@ -275,7 +281,7 @@ class Ledger:
         """
         self.settings.keeps_bag(storage_class)
         request = Adoption(
-            Path(bag), self._asset(asset), self._title(title), self._actor(agent), storage_class
+            Path(bag), self._asset(asset), self._title(title), self._actor(agent), storage_class, skip_held
         )
         return adopt(self.books, request, progress)
 

@@ -43,6 +43,27 @@ UNSAFE = [
     ("backslash-parent", "data\\..\\..\\x"),
     ("empty", ""),
 ]
+REGISTERED = [
+    ("sha3256", lambda data: hashlib.sha3_256(data.encode()).hexdigest()),
+    ("blake2b512", lambda data: hashlib.blake2b(data.encode()).hexdigest()),
+    ("blake2b256", lambda data: hashlib.blake2b(data.encode(), digest_size=32).hexdigest()),
+    ("blake2s256", lambda data: hashlib.blake2s(data.encode()).hexdigest()),
+    ("sha256128", lambda data: hashlib.sha256(data.encode()).hexdigest()[:32]),
+]
+FOREIGN = [
+    ("ftp", "ftp://museum.example/a"),
+    ("s3", "s3://a-bucket/a"),
+    ("globus", "globus://0f1e2d/a"),
+    ("ark", "ark:/57799/b9dd2w"),
+    ("doi", "doi:10.1000/182"),
+    ("tag", "tag:museum.example,2026:a"),
+]
+LOCAL = [
+    ("file", "a URL of this machine", "file:///etc/passwd"),
+    ("link-local", "an address of a cloud's own services", "http://169.254.169.254/x"),
+    ("mapped", "the same as IPv6", "http://[::ffff:169.254.169.254]/x"),
+    ("number", "this machine as one number", "http://2130706433/x"),
+]
 
 
 def encode(path: str) -> str:
@@ -91,7 +112,7 @@ VALID = [
         bag(manifest_sha256__txt=line("data/a")[:64].upper() + " \tdata/a\n"),
         [],
     ),
-    ("percent", "written as %25", renamed("data/a%b", "data/a%25b"), []),
+    ("percent", "written as %25", renamed("data/a%b", "data/a%25b"), ["name-misread"]),
     ("percent-bare", "the literal name is tried", renamed("data/a%b", "data/a%b"), ["percent-literal"]),
     (
         "percent-undecoded",
@@ -119,10 +140,43 @@ VALID = [
         ["bag-info-repeated"],
     ),
     (
+        "repeated-group",
+        "nor this",
+        bag(bag_info__txt="Bag-Group-Identifier: A\nBag-Group-Identifier: B\n"),
+        ["bag-info-repeated"],
+    ),
+    (
+        "manifest-byte-order-mark",
+        "UTF-8 has no use for it",
+        bag(manifest_sha256__txt="\ufeff" + line("data/a")),
+        ["tag-file-bom"],
+    ),
+    (
+        "bag-info-byte-order-mark",
+        "the first label is read all the same",
+        bag(bag_info__txt="\ufeffPayload-Oxum: 3.1\n"),
+        ["tag-file-bom"],
+    ),
+    (
         "weak",
         "digests that can be forged",
         bag(manifest_sha256__txt=None, manifest_md5__txt=line("data/a", algorithm="md5")),
         ["algorithm-weak"],
+    ),
+    *(
+        (
+            f"algorithm-{name}",
+            "beside a usual one",
+            bag() | {f"manifest-{name}.txt": digest("one") + "  data/a\n"},
+            [],
+        )
+        for name, digest in REGISTERED
+    ),
+    (
+        "algorithm-spelt-otherwise",
+        "capitals and a dash",
+        bag(manifest_sha256__txt=None) | {"manifest-SHA-256.txt": line("data/a")},
+        ["manifest-name"],
     ),
     (
         "star",
@@ -154,7 +208,26 @@ VALID = [
         bag(fetch__txt="https://museum.example/a 3 data/a\n"),
         [],
     ),
-    ("trailing-space", "a name with a space at its end", renamed("data/a ", "data/a "), ["name-trailing"]),
+    *(
+        (f"fetched-{name}", "any absolute URI will do", bag(fetch__txt=f"{url} 3 data/a\n"), [])
+        for name, url in FOREIGN
+    ),
+    *(
+        (f"fetched-{name}", why, bag(fetch__txt=f"{url} - data/a\n"), ["fetch-url-local"])
+        for name, why, url in LOCAL
+    ),
+    (
+        "fetched-not-escaped",
+        "a character that a URI cannot have",
+        bag(fetch__txt="https://museum.example/caf\u00e9 - data/a\n"),
+        ["fetch-url-form"],
+    ),
+    (
+        "trailing-space",
+        "a name with a space at its end",
+        renamed("data/a ", "data/a "),
+        ["name-misread", "name-trailing"],
+    ),
     (
         "tag-file-unlisted",
         "a tag file that nothing protects",
@@ -290,24 +363,49 @@ INVALID = [
         bag(manifest_blake3__txt=ZERO + "  data/a\n"),
         ["algorithm-not-verified"],
     ),
-    ("fetch-file", "a URL of this machine", bag(fetch__txt="file:///etc/passwd - data/a\n"), ["fetch-url"]),
     (
-        "fetch-link-local",
-        "an address of a cloud's own services",
-        bag(fetch__txt="http://169.254.169.254/x - data/a\n"),
-        ["fetch-url"],
+        "algorithm-damaged",
+        "one that is registered, of other bytes",
+        bag(manifest_blake2b512__txt=hashlib.blake2b(b"onf").hexdigest() + "  data/a\n"),
+        ["file-damaged"],
     ),
     (
-        "fetch-mapped",
-        "the same as IPv6",
-        bag(fetch__txt="http://[::ffff:169.254.169.254]/x - data/a\n"),
-        ["fetch-url"],
+        "algorithm-of-another-length",
+        "cut, and not named so",
+        bag(manifest_blake2b512__txt=ZERO + "  data/a\n"),
+        ["manifest-digest-length", "manifest-incomplete"],
     ),
     (
-        "fetch-number",
-        "this machine as one number",
-        bag(fetch__txt="http://2130706433/x - data/a\n"),
-        ["fetch-url"],
+        "algorithm-without-a-length",
+        "SHAKE has none of its own",
+        bag(manifest_shake256__txt=ZERO + "  data/a\n"),
+        ["algorithm-not-verified"],
+    ),
+    (
+        "backslashes",
+        "folders are divided by /",
+        bag(manifest_sha256__txt=line("data\\a")),
+        ["file-extra", "manifest-separator"],
+    ),
+    (
+        "escaped-line",
+        "as md5sum writes some names",
+        bag(manifest_sha256__txt="\\" + line("data/a")),
+        ["file-extra", "manifest-escape"],
+    ),
+    (
+        "other-case",
+        "the same name in capitals",
+        bag(manifest_sha256__txt=line("data/A")),
+        ["file-extra", "file-missing"],
+    ),
+    ("fetch-relative", "no scheme", bag(fetch__txt="museum.example/a - data/a\n"), ["fetch-url"]),
+    ("fetch-scheme-alone", "nothing after it", bag(fetch__txt="https: - data/a\n"), ["fetch-url"]),
+    (
+        "fetch-negative-length",
+        "no number of bytes",
+        bag(fetch__txt="https://museum.example/a -3 data/a\n"),
+        ["fetch-line"],
     ),
     (
         "fetch-tag-file",

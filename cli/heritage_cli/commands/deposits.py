@@ -14,6 +14,7 @@ app = typer.Typer()
 
 _AGENT_HELP = "Who acts: Name or Name <URI>; else HERITAGE_AGENT, else this software alone."
 _CLASS_HELP = "Says in heritage.toml whether the bag stays on the disk beside the engine."
+_HELD_HELP = "Record nothing where the same payload is held: as URI's latest version, or without URI as any."
 
 
 @command(
@@ -45,6 +46,7 @@ def ingest(
     skip_junk: Annotated[
         bool, typer.Option("--skip-junk", help="Leave out .DS_Store, Thumbs.db and their like.")
     ] = False,
+    skip_held: Annotated[bool, typer.Option("--skip-held", help=_HELD_HELP)] = False,
     algorithm: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="One more manifest, as sha256; repeatable.")
     ] = None,
@@ -64,6 +66,7 @@ def ingest(
             metadata=metadata,
             move=move,
             skip_junk=skip_junk,
+            skip_held=skip_held,
             algorithms=("sha512", *(algorithm or ())),
             storage_class=storage_class,
             progress=progress,
@@ -90,6 +93,7 @@ def adopt(
         str | None, typer.Option(metavar="TEXT", help="One line that names it for people.")
     ] = None,
     agent: Annotated[str | None, typer.Option(metavar="WHO", help=_AGENT_HELP)] = None,
+    skip_held: Annotated[bool, typer.Option("--skip-held", help=_HELD_HELP)] = False,
     storage_class: Annotated[str, typer.Option(metavar="NAME", help=_CLASS_HELP)] = "default",
 ) -> Ending:
     """Take in a bag made elsewhere, after checking all of it, without changing a byte."""
@@ -100,6 +104,7 @@ def adopt(
             asset=asset,
             title=title,
             agent=acting(agent),
+            skip_held=skip_held,
             storage_class=storage_class,
             progress=progress,
         )

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LINE: Final = re.compile(r"(\S+)[ \t]+([0-9]{1,20}|-)[ \t]+(.+)", re.DOTALL)
-_SCHEMES: Final = frozenset({"http", "https", "ipfs"})
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+"""A scheme and something after it: an absolute URI (RFC 3986 §4.3), whoever may know how to fetch it."""
+_NO_URI: Final = re.compile(r"[^!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]|%(?![0-9A-Fa-f]{2})")
+"""What RFC 3986 wants written as an escape."""
+_WITH_HOST: Final = frozenset({"ftp", "ftps", "http", "https", "sftp"})
+"""Schemes that always name a host."""
 _NUMERIC_HOST: Final = re.compile(r"(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.(?:0[xX][0-9A-Fa-f]*|[0-9]+)){0,3}")
 """Hosts that old address parsers read as numbers, such as 2130706433 or 0x7f.1."""
-_RULE: Final = "RFC 8493 §2.2.3"
 _ADVICE: Final = "ask for a complete bag; nothing is fetched by this software"
 MAX_FINDINGS: Final = 1_000
 """Findings kept of one fetch list."""
@@ -76,30 +80,39 @@ def _parse_line(text: str, number: int, version: Version) -> tuple[FetchEntry | 
     except EvidenceInvalid:
         return None, [_finding("fetch-path", "a path outside of the payload", number, shown)]
     if not path.startswith("data/"):
-        return None, [_finding("fetch-path", "a path outside of the payload", number, shown)]
+        what = (
+            "folders divided by backslashes" if path.startswith("data\\") else "a path outside of the payload"
+        )
+        return None, [_finding("fetch-path", what, number, shown)]
     findings = []
     if not is_right:
         message = "a `%` that is not written as `%25`; the name is taken as it stands"
         findings.append(_finding("percent-literal", message, number, shown, Severity.WARNING))
-    severity = _judge_url(url)
-    if severity is not None:
-        message = "an address that is never fetched from"
-        findings.append(_finding("fetch-url", message, number, f"{url[:120]!a}", severity))
+    findings += _judge_url(url, number)
     return FetchEntry(url, None if length == "-" else int(length), path), findings
 
 
 _EXPECTED: Final = {
-    "fetch-line": "absolute URL, length or -, path below data/",
+    "fetch-line": "absolute URI, length or -, path below data/",
     "fetch-path": "a path below data/",
-    "fetch-url": "an http, https or ipfs URL of a public host",
+    "fetch-url": "an absolute URI, such as https://museum.example/a, s3://store/a or ark:/12345/a",
+    "fetch-url-form": "the characters of RFC 3986, any other as `%` and two digits",
+    "fetch-url-local": "an address that others can reach",
     "percent-literal": "a path with `%` written as `%25`",
+}
+_RULES: Final = {
+    "fetch-line": "RFC 8493 §2.2.3",
+    "fetch-path": "RFC 8493 §2.2.3",
+    "fetch-url": "RFC 8493 §2.2.3",
+    "fetch-url-form": "RFC 8493 §2.2.3",
+    "fetch-url-local": "RFC 8493 §5.2",
+    "percent-literal": "RFC 8493 §2.1.3",
 }
 
 
 def _finding(
     code: str, message: str, number: int, found: str, severity: Severity = Severity.ERROR
 ) -> Finding:
-    rule = "RFC 8493 §5.1.2" if code == "fetch-url" else _RULE
     return Finding(
         code,
         message,
@@ -107,25 +120,45 @@ def _finding(
         expected=_EXPECTED[code],
         found=f"line {number}: {found}",
         advice=_ADVICE,
-        rule=rule,
+        rule=_RULES[code],
         severity=severity,
     )
 
 
-def _judge_url(url: str) -> Severity | None:
-    """Say how bad an address is: an error where following it would read this machine or its neighbours.
+def _judge_url(url: str, number: int) -> list[Finding]:
+    """Say what is wrong with an address.
 
-    `localhost` is a warning: test bags name it, and a file that is missing is an error of its own.
+    Which scheme it has is its maker's business, since nothing is fetched here; that following it would read
+    this machine or its neighbours is worth a warning.
     """
+    shown = f"{url[:120]!a}"
+    if _ABSOLUTE.fullmatch(url) is None:
+        return [_finding("fetch-url", "an address that is no absolute URI", number, shown)]
+    found = []
+    if _NO_URI.search(url):
+        found.append(
+            _finding("fetch-url-form", "characters that a URI cannot have", number, shown, Severity.WARNING)
+        )
+    if _is_local(url):
+        found.append(
+            _finding(
+                "fetch-url-local", "an address of one machine or network", number, shown, Severity.WARNING
+            )
+        )
+    return found
+
+
+def _is_local(url: str) -> bool:
+    """Say whether an address leads to this machine or a private network, or names no host where it must."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").strip(".").lower()
     except ValueError:
-        return Severity.ERROR
-    if parts.scheme.lower() not in _SCHEMES or not host or _is_private(host):
-        return Severity.ERROR
-    is_local = host == "localhost" or host.endswith(".localhost")
-    return Severity.WARNING if is_local else None
+        return True
+    scheme = parts.scheme.lower()
+    if not host:
+        return scheme == "file" or scheme in _WITH_HOST
+    return scheme == "file" or host == "localhost" or host.endswith(".localhost") or _is_private(host)
 
 
 def _is_private(host: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.bags.names import ENCODED_FROM, Version, check_path, decode_path, show_path
+from heritage_ledger.content.algorithms import ALGORITHMS, plain_name
 from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
 
 if TYPE_CHECKING:
@@ -19,22 +20,9 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"(tag)?manifest-([A-Za-z0-9_-]+)\.txt")
 _LINE: Final = re.compile(r"([0-9A-Fa-f]+)[ \t]+(.+)", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\[0-9A-Fa-f]+ [ *]")
 _PLAIN: Final = re.compile(r"(?!\.)[^%*~\\/:\0]+(?:/(?!\.)[^%\\/\0]+)*")
 """Paths that need no second look: no escape, no `*`, no part that begins with a dot."""
-_LENGTHS: Final = {
-    "md5": 16,
-    "sha1": 20,
-    "sha224": 28,
-    "sha256": 32,
-    "sha384": 48,
-    "sha512": 64,
-    "sha3224": 28,
-    "sha3256": 32,
-    "sha3384": 48,
-    "sha3512": 64,
-    "blake2b": 64,
-    "blake2s": 32,
-}
 _RULE: Final = "RFC 8493 §2.1.3"
 MAX_FINDINGS: Final = 1_000
 """Findings kept of one manifest; a file that is no manifest would give one for each line."""
@@ -47,20 +35,22 @@ def parse_manifest_name(name: str) -> tuple[bool, str] | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    return match[1] is not None, match[2].lower().replace("-", "").replace("_", "")
+    return match[1] is not None, plain_name(match[2])
 
 
 @dataclass(slots=True)
 class Manifest:
     """The entries of one manifest, and which of them were met.
 
-    `findings` say what is wrong with its lines.
+    `findings` say what is wrong with its lines; `is_literal` that one leaves a `%` bare, as software does
+    that knows no `%25`.
     """
 
     name: str
     algorithm: str
     is_tag: bool
     findings: list[Finding] = field(default_factory=list)
+    is_literal: bool = False
     _rows: list[bytes] = field(default_factory=list)
     _met: bytearray = field(default_factory=bytearray)
     _cut: int = 0
@@ -150,7 +140,10 @@ def parse_manifest(lines: Iterable[str], name: str, version: Version) -> Manifes
     if kind is None:
         raise ValueError(name)  # the caller's mistake: it asked for the lines of another file
     manifest = Manifest(name, kind[1], kind[0])
-    length = _LENGTHS.get(manifest.algorithm)
+    if not name.endswith(f"manifest-{manifest.algorithm}.txt"):
+        manifest.note(_odd_name(name, manifest.algorithm))
+    known = ALGORITHMS.get(manifest.algorithm)
+    length = None if known is None else known.size
     for number, line in enumerate(lines, 1):
         if number > MAX_ENTRIES:
             manifest.note(_too_long(name))
@@ -183,7 +176,7 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
                 manifest.name,
                 found=ascii(written)[:200],
                 advice="ask for a manifest without it; strict readers refuse this one",
-                rule="RFC 8493 §6.1.1",
+                rule="RFC 8493 §6.1.3",
                 severity=Severity.WARNING,
             )
         )
@@ -205,6 +198,7 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
         path = path.removeprefix("./")
     path, is_right = decode_path(path, version)
     if not is_right:
+        manifest.is_literal = True
         manifest.note(
             Finding(
                 "percent-literal",
@@ -225,6 +219,9 @@ def _unusual(manifest: Manifest, written: str, version: Version) -> str | None:
 
 
 def _is_in_place(manifest: Manifest, path: str, version: Version) -> bool:
+    if not manifest.is_tag and path.startswith("data\\"):
+        manifest.note(_separator(manifest.name, path))
+        return False
     is_payload = path.startswith("data/")
     is_nested = manifest.is_tag and path.startswith("tagmanifest-")
     if is_payload != manifest.is_tag and not is_nested:
@@ -265,7 +262,29 @@ def _repeated(name: str, path: bytes, version: Version, *, same: bool) -> Findin
     )
 
 
+def _separator(name: str, path: str) -> Finding:
+    return Finding(
+        "manifest-separator",
+        "a path whose parts are divided by backslashes",
+        name,
+        expected="`/` between folders and names, as in data/folder/file",
+        found=show_path(path)[:200],
+        advice="ask for a manifest with `/`; some programs for Windows write such ones",
+        rule=_RULE,
+    )
+
+
 def _malformed(name: str, number: int, text: str) -> Finding:
+    if _ESCAPED.match(text):
+        return Finding(
+            "manifest-escape",
+            "a line that begins with a backslash, as md5sum writes it for some names",
+            name,
+            expected="the digest first, and the name as it is but for %0A, %0D and %25",
+            found=f"line {number}: {text[:80]!a}",
+            advice="ask for a manifest in the form of a bag; strict readers refuse this line",
+            rule="RFC 8493 §6.1.3",
+        )
     return Finding(
         "manifest-line",
         "a line that is no digest with a path",
@@ -286,6 +305,18 @@ def _digest_length(name: str, number: int, digest: str, length: int | None) -> F
         found=f"line {number}: {len(digest)} digits",
         advice="ask whoever made the bag for a right one",
         rule=_RULE,
+    )
+
+
+def _odd_name(name: str, algorithm: str) -> Finding:
+    return Finding(
+        "manifest-name",
+        "the manifest's name does not spell its algorithm with small letters and digits alone",
+        name,
+        expected=f"…manifest-{algorithm}.txt",
+        advice="ask for a bag with the right name; other readers may not take it for a manifest",
+        rule="RFC 8493 §2.4",
+        severity=Severity.WARNING,
     )
 
 

@@ -15,6 +15,7 @@ import re
 import unicodedata
 from typing import Final, TypeAlias
 
+from heritage_ledger.bags.misread import misread
 from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
 
 Version: TypeAlias = tuple[int, int]
@@ -74,7 +75,7 @@ def check_path(path: str) -> None:
             expected="a path within the bag, without `.`, `..` and empty parts",
             found=show_path(path)[:200],
             advice="do not unpack or copy this bag by its manifest; ask for a right one",
-            rule="RFC 8493 §5.1.3",
+            rule="RFC 8493 §5.1",
         )
 
 
@@ -98,14 +99,18 @@ def is_junk(name: str) -> bool:
 
 
 def normalise(path: str) -> str:
-    """The form in which names are compared: NFC (RFC 8493 §5.2)."""
+    """The form in which names are compared: NFC (RFC 8493 §6.1.1.3)."""
     return path if path.isascii() else unicodedata.normalize("NFC", path)
 
 
 class DirectoryNames:
-    """The names of one folder, told one by one; finds twins and names that will not travel."""
+    """The names of one folder, told one by one; finds twins and names that will not travel.
 
-    def __init__(self) -> None:
+    `encoded` says that manifests write `%` as `%25`, which some software does not read.
+    """
+
+    def __init__(self, *, encoded: bool = True) -> None:
+        self._encoded = encoded
         self._folded: dict[str, str] = {}
 
     def add(self, name: str, *, prefix: str = "") -> list[Finding]:
@@ -117,7 +122,7 @@ class DirectoryNames:
         other = self._folded.setdefault(folded, name)
         findings = [] if other is name else self._twins(name, normal, other, prefix)
         if _PLAIN.fullmatch(name) is None or name[:3].lower() in _WINDOWS_STARTS:
-            findings += _hazards(name, prefix)
+            findings += _hazards(name, prefix, encoded=self._encoded)
         return findings
 
     def _twins(self, name: str, normal: str, other: str, prefix: str) -> list[Finding]:
@@ -129,7 +134,7 @@ class DirectoryNames:
                     prefix + name,
                     found=f"{other!a} beside {name!a}",
                     advice="ask for a bag, or make a source, in which one of the two has another name",
-                    rule="RFC 8493 §5.2",
+                    rule="RFC 8493 §6.1.1.3",
                 )
             ]
         return [
@@ -137,6 +142,7 @@ class DirectoryNames:
                 "name-case-twin",
                 "two names differ only in case; one of them gets lost on some systems",
                 prefix + name,
+                rule="RFC 8493 §6.1.1.3",
                 found=other,
             )
         ]
@@ -145,9 +151,10 @@ class DirectoryNames:
 class TreeNames:
     """The names of a whole bag, told path by path, depth first, a folder's files before its folders."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, encoded: bool = True) -> None:
+        self._encoded = encoded
         self._parts: list[str] = []
-        self._stack = [DirectoryNames()]
+        self._stack = [DirectoryNames(encoded=self._encoded)]
 
     def add_file(self, path: str) -> list[Finding]:
         """Return what is to be said about the file's name, and about the folders met for the first time."""
@@ -168,7 +175,7 @@ class TreeNames:
         for depth in range(same, len(parts)):
             prefix = "".join(f"{part}/" for part in parts[:depth])
             findings += _judge_name(self._stack[-1], parts[depth], prefix)
-            self._stack.append(DirectoryNames())
+            self._stack.append(DirectoryNames(encoded=self._encoded))
         self._parts = parts
         return findings
 
@@ -184,30 +191,45 @@ def _judge_name(names: DirectoryNames, name: str, prefix: str) -> list[Finding]:
             expected="UTF-8",
             found=name.encode("utf-8", "surrogateescape").hex(" "),
             advice="ask for a bag in which the name is UTF-8",
-            rule="RFC 8493 §2.1.3",
+            rule="RFC 8493 §2.3",
         )
     ]
 
 
+_WINDOWS: Final = "RFC 8493 §6.1.2"
 _WINDOWS_STARTS: Final = frozenset({"con", "prn", "aux", "nul", "com", "lpt"})
 
 
-def _hazards(name: str, prefix: str) -> list[Finding]:
+def _hazards(name: str, prefix: str, *, encoded: bool) -> list[Finding]:
     path = prefix + name
     found = []
     if _WINDOWS_NAME.fullmatch(name):
-        found.append(_warning("name-windows-reserved", "a name that Windows keeps for a device", path))
+        found.append(
+            _warning("name-windows-reserved", "a name that Windows keeps for a device", path, rule=_WINDOWS)
+        )
     if _WINDOWS_CHARACTER.search(name):
-        found.append(_warning("name-windows-character", "a character that Windows names cannot have", path))
+        found.append(
+            _warning(
+                "name-windows-character", "a character that Windows names cannot have", path, rule=_WINDOWS
+            )
+        )
     if name[-1:] in {".", " ", "\u00a0"} or name[:1] == " ":
         found.append(_warning("name-trailing", "a space or dot at an end, which some systems drop", path))
     if _CONTROL.search(name):
         found.append(_warning("name-control", "a control character in the name", path))
+    others = misread(name, encoded=encoded)
+    if others:
+        message = "a name that other software reads as another one, or not at all"
+        found.append(_warning("name-misread", message, path, found="; ".join(others)))
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
-        found.append(_warning("name-too-long", f"a name of more than {MAX_NAME_BYTES} bytes", path))
+        found.append(
+            _warning("name-too-long", f"a name of more than {MAX_NAME_BYTES} bytes", path, rule=_WINDOWS)
+        )
     return found
 
 
-def _warning(code: str, message: str, path: str, *, found: str | None = None) -> Finding:
+def _warning(
+    code: str, message: str, path: str, *, rule: str = "specs/bag-profile.md", found: str | None = None
+) -> Finding:
     advice = "rename it if the package is to live on other systems too"
-    return Finding(code, message, path, None, found, advice, "RFC 8493 §5.2", Severity.WARNING)
+    return Finding(code, message, path, None, found, advice, rule, Severity.WARNING)

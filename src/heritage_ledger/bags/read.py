@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import stat
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,12 +15,12 @@ from heritage_ledger.bags.manifests import Manifest, parse_manifest, parse_manif
 from heritage_ledger.bags.names import show_path
 from heritage_ledger.bags.tags import (
     MAX_DECLARATION,
-    MAX_TAG_FILE,
+    BagInfo,
     Declaration,
     parse_bag_info,
     parse_declaration,
 )
-from heritage_ledger.errors import EvidenceInvalid, Finding, OperationFailed
+from heritage_ledger.errors import EvidenceInvalid, Finding, OperationFailed, Severity
 from heritage_ledger.home.surroundings import check_encoding
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _NOT_A_FILE: Final = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.E
 """What the system says of a folder, a link or a device in a tag file's place: that is about the bag."""
 MAX_LINE: Final = 65_536
 """Characters in a line of a manifest or fetch list: longer paths exist on no system."""
+MAX_INFO_LINE: Final = 1 << 20
+"""Characters in a line of bag-info.txt, which may hold a description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,7 @@ def open_bag(root: Path) -> Bag:
         )
     findings: list[Finding] = []
     declaration = _declaration(root, findings)
-    bag_info: tuple[tuple[str, str], ...] = ()
-    if "bag-info.txt" in names:
-        try:
-            bag_info = parse_bag_info(_read(root / "bag-info.txt", MAX_TAG_FILE), declaration)
-        except EvidenceInvalid as error:
-            findings.append(error.finding)
-        except OSError as error:
-            findings.append(_unreadable("bag-info.txt", error))
+    bag_info = _bag_info(root, declaration, findings) if "bag-info.txt" in names else BagInfo()
     manifests = []
     is_cut = False
     for name in names:
@@ -93,15 +89,16 @@ def open_bag(root: Path) -> Bag:
         if kind is None:
             continue
         try:
-            with _lines(root / name, declaration) as lines:
-                manifests.append(parse_manifest(_bounded(lines), name, declaration.version))
+            with _lines(root / name, declaration, findings) as lines:
+                manifests.append(parse_manifest(_bounded(lines, MAX_LINE), name, declaration.version))
         except (OSError, ValueError) as error:
-            findings.append(_unreadable(name, error))
+            findings.append(_unreadable(name, error, declaration))
             is_cut = is_cut or not kind[0]
             continue
         findings += manifests[-1].findings
     fetch = _fetch(root, declaration, findings) if "fetch.txt" in names else ()
-    return Bag(root, declaration, bag_info, tuple(manifests), tuple(fetch), tuple(findings), is_cut)
+    elements = bag_info.elements
+    return Bag(root, declaration, elements, tuple(manifests), tuple(fetch), tuple(findings), is_cut)
 
 
 def _names(root: Path) -> list[str]:
@@ -127,7 +124,7 @@ def _declaration(root: Path, findings: list[Finding]) -> Declaration:
         findings.append(error.finding)
     except OSError as error:
         if error.errno not in _ABSENT:
-            findings.append(_unreadable("bagit.txt", error))
+            findings.append(_unreadable("bagit.txt", error, Declaration((1, 0), "utf-8")))
             return Declaration((1, 0), "utf-8")
         findings.append(
             Finding(
@@ -143,12 +140,38 @@ def _declaration(root: Path, findings: list[Finding]) -> Declaration:
     return Declaration((1, 0), "utf-8")
 
 
+def _bag_info(root: Path, declaration: Declaration, findings: list[Finding]) -> BagInfo:
+    name = "bag-info.txt"
+    try:
+        with _lines(root / name, declaration, findings) as lines:
+            info = parse_bag_info(_bounded(lines, MAX_INFO_LINE), declaration.version)
+    except EvidenceInvalid as error:
+        findings.append(error.finding)
+        return BagInfo()
+    except (OSError, ValueError) as error:
+        findings.append(_unreadable(name, error, declaration))
+        return BagInfo()
+    if info.is_cut:
+        findings.append(
+            Finding(
+                "bag-info-cut",
+                "more elements than are kept in memory; what is past them was read and is not shown",
+                name,
+                found=f"the first {len(info.elements)} are kept",
+                advice="nothing is lost; long descriptions are better kept in files of their own",
+                rule="specs/bag-profile.md",
+                severity=Severity.WARNING,
+            )
+        )
+    return info
+
+
 def _fetch(root: Path, declaration: Declaration, findings: list[Finding]) -> list[FetchEntry]:
     try:
-        with _lines(root / "fetch.txt", declaration) as lines:
-            entries, wrong = parse_fetch(_bounded(lines), declaration.version)
+        with _lines(root / "fetch.txt", declaration, findings) as lines:
+            entries, wrong = parse_fetch(_bounded(lines, MAX_LINE), declaration.version)
     except (OSError, ValueError) as error:
-        findings.append(_unreadable("fetch.txt", error))
+        findings.append(_unreadable("fetch.txt", error, declaration))
         return []
     findings += wrong
     return entries
@@ -169,21 +192,46 @@ def _open(path: Path) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def _lines(path: Path, declaration: Declaration) -> io.TextIOWrapper:
-    """Open a tag file as text; LF, CR and CRLF all end a line (RFC 8493 §2.1.3)."""
-    encoding = "utf-8-sig" if declaration.encoding == "utf-8" else declaration.encoding
-    return io.TextIOWrapper(_open(path), encoding=encoding, newline=None)
+def _lines(path: Path, declaration: Declaration, findings: list[Finding]) -> io.TextIOWrapper:
+    """Open a tag file as text; LF, CR and CRLF all end a line (RFC 8493 §2.3)."""
+    file = _open(path)
+    encoding = declaration.encoding
+    if encoding == "utf-8" and file.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+        encoding = "utf-8-sig"
+        findings.append(
+            Finding(
+                "tag-file-bom",
+                "the tag file begins with a byte order mark, which UTF-8 has no use for",
+                path.name,
+                expected="no bytes before the first line",
+                found="EF BB BF",
+                advice="it was skipped; ask for a bag without it, since other readers take it for text",
+                rule="RFC 8493 §2.3",
+                severity=Severity.WARNING,
+            )
+        )
+    return io.TextIOWrapper(file, encoding=encoding, newline=None)
 
 
-def _bounded(lines: io.TextIOWrapper) -> Iterator[str]:
-    """Yield the lines; one of more than `MAX_LINE` characters is a `ValueError`."""
-    while line := lines.readline(MAX_LINE + 1):
-        if len(line) > MAX_LINE:
-            raise ValueError(f"a line of more than {MAX_LINE} characters")
+def _bounded(lines: io.TextIOWrapper, longest: int) -> Iterator[str]:
+    """Yield the lines; one of more than `longest` characters is a `ValueError`."""
+    while line := lines.readline(longest + 1):
+        if len(line) > longest:
+            raise ValueError(f"a line of more than {longest} characters")
         yield line
 
 
-def _unreadable(name: str, error: OSError | ValueError) -> Finding:
+def _unreadable(name: str, error: OSError | ValueError, declaration: Declaration) -> Finding:
+    if isinstance(error, UnicodeError):
+        return Finding(
+            "tag-file-encoding",
+            "the tag file is not in the encoding that bagit.txt declares",
+            name,
+            expected=declaration.encoding,
+            found=str(error)[:120],
+            advice="ask for the bag with tag files in UTF-8",
+            rule="RFC 8493 §2.3",
+        )
     if isinstance(error, OSError) and error.errno not in _NOT_A_FILE:
         return Finding(
             "file-unreadable",
@@ -196,10 +244,10 @@ def _unreadable(name: str, error: OSError | ValueError) -> Finding:
         )
     return Finding(
         "tag-file-unreadable",
-        "the tag file cannot be read as the bag declares it",
+        "the tag file cannot be read",
         name,
-        expected="a regular file, in the encoding that bagit.txt declares",
+        expected="a regular file with lines of no more than the limits",
         found=((error.strerror if isinstance(error, OSError) else None) or str(error))[:160],
         advice="ask whoever made the bag for a whole one",
-        rule="RFC 8493 §2.1.1",
+        rule="specs/bag-profile.md",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.bags.names import ENCODED_FROM, show_path
 from heritage_ledger.bags.tags import NOT_REPEATED
+from heritage_ledger.content.algorithms import STRONG
 from heritage_ledger.errors import Finding, Severity
 from heritage_ledger.home.deep import lstat_below
 
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
     from heritage_ledger.bags.read import Bag
 
-STRONG: Final = frozenset(
-    {"sha224", "sha256", "sha384", "sha512", "sha3224", "sha3256", "sha3384", "sha3512", "blake2b", "blake2s"}
-)
-"""Algorithms for which nobody can make two files of one digest."""
 _ADVICE: Final = "ask whoever made the bag for a right one"
 
 
@@ -73,7 +70,7 @@ def _algorithms(bag: Bag, known: set[str]) -> Iterator[Finding]:
                 expected="sha512, sha256 or another that is known",
                 found=manifest.algorithm,
                 advice="verify it with a tool that knows the algorithm",
-                rule="RFC 8493 §2.4",
+                rule="RFC 8493 §3",
             )
     verified = known & {manifest.algorithm for manifest in bag.manifests if not manifest.is_tag}
     if verified and not verified & STRONG:
@@ -158,7 +155,7 @@ def _fetch(bag: Bag) -> Iterator[Finding]:
                 expected="one line for each file",
                 found="a second one",
                 advice=_ADVICE,
-                rule="RFC 8493 §2.2.3",
+                rule="specs/bag-profile.md",
                 severity=Severity.WARNING,
             )
         seen.add(entry.path)

@@ -12,15 +12,18 @@ from heritage_ledger.bags.names import ENCODED_FROM, Version
 from heritage_ledger.errors import EvidenceInvalid, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 MAX_DECLARATION: Final = 1_024
 """Bytes of a bagit.txt: it has two lines."""
-MAX_TAG_FILE: Final = 1 << 20
-"""Bytes of a bag-info.txt that is read: it is written for people."""
+MAX_INFO: Final = 32 << 20
+"""Characters of a bag-info.txt that are kept in memory, with what each of its lines costs beside them."""
+_ELEMENT: Final = 200
 KNOWN_VERSIONS: Final[frozenset[Version]] = frozenset({(0, 93), (0, 94), (0, 95), (0, 96), (0, 97), (1, 0)})
-NOT_REPEATED: Final = ("Bagging-Date", "Bag-Size", "Bag-Count")
+NOT_REPEATED: Final = ("Bagging-Date", "Bag-Size", "Bag-Group-Identifier", "Bag-Count")
 """Labels that should stand once (RFC 8493 §2.2.2); Payload-Oxum must."""
+USED: Final = (*NOT_REPEATED, "Payload-Oxum", "Payload-CID", "External-Identifier", "External-Description")
+"""Labels whose values are looked at here."""
 
 _NUMBER: Final = r"(0|[1-9][0-9]{0,5})"
 _STRICT: Final = re.compile(
@@ -59,6 +62,14 @@ class Oxum:
 
     size: int
     files: int
+
+
+@dataclass(frozen=True, slots=True)
+class BagInfo:
+    """The elements of bag-info.txt, as (label, value); `is_cut` where there are more than are kept."""
+
+    elements: tuple[tuple[str, str], ...] = ()
+    is_cut: bool = False
 
 
 def parse_declaration(data: bytes) -> Declaration:
@@ -118,48 +129,75 @@ def format_declaration() -> bytes:
     return b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 
 
-def parse_bag_info(data: bytes, declaration: Declaration) -> tuple[tuple[str, str], ...]:
+def parse_bag_info(lines: Iterable[str], version: Version) -> BagInfo:
     """Return the labels and values of bag-info.txt in their order, repeated ones included.
 
-    A line that begins with a space or tab continues the value before it.
+    A line that begins with a space or tab continues the value before it. All lines are checked; what is kept
+    of them has a bound (`MAX_INFO`), behind which only the first two of each label in `USED` are.
 
     Raises:
-        EvidenceInvalid: `tag-file-too-large`, `tag-file-encoding`, or `bag-info-line`, a line without a
-            label.
+        EvidenceInvalid: `bag-info-line`, a line without a label.
     """
-    if len(data) > MAX_TAG_FILE:
-        raise EvidenceInvalid(
-            "tag-file-too-large",
-            "the tag file is larger than is read",
-            path="bag-info.txt",
-            expected=f"at most {MAX_TAG_FILE} bytes",
-            advice="ask for the bag with its long descriptions in files of their own",
-            rule="specs/bag-profile.md",
-        )
-    text = decode_tag_file(data, declaration, "bag-info.txt")
-    elements: list[tuple[str, list[str]]] = []
-    for number, line in enumerate(_LINE_END.split(text), 1):
-        if line[:1] in {" ", "\t"} and elements:
-            elements[-1][1].append(line)
+    kept = _Kept()
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        if text[:1] in {" ", "\t"} and kept.has_any:
+            kept.fold(text)
             continue
-        if not line.strip():
+        if not text.strip():
             continue
-        written, colon, value = line.partition(":")
+        written, colon, value = text.partition(":")
         label = written.strip()
-        if not colon or not label or (declaration.version >= ENCODED_FROM and label != written):
+        if not colon or not label or (version >= ENCODED_FROM and label != written):
             raise EvidenceInvalid(
                 "bag-info-line",
                 "a line that is no label with a value",
                 path="bag-info.txt",
                 expected="Label: value",
-                found=f"line {number}: {line[:80]!r}",
+                found=f"line {number}: {text[:80]!r}",
                 advice="ask whoever made the bag for a right one",
                 rule="RFC 8493 §2.2.2",
             )
-        elements.append((label, [value]))
-    return tuple(
-        (label, " ".join(filter(None, (part.strip(" \t") for part in parts)))) for label, parts in elements
-    )
+        kept.add(label, value)
+    return kept.info()
+
+
+class _Kept:
+    """The elements of a bag-info.txt, as many as there is room for."""
+
+    def __init__(self) -> None:
+        self.has_any = False
+        self._elements: list[tuple[str, list[str]]] = []
+        self._used = dict.fromkeys(map(str.casefold, USED), 0)
+        self._room = MAX_INFO
+        self._is_cut = False
+        self._is_last_kept = False
+
+    def add(self, label: str, value: str) -> None:
+        self.has_any = True
+        folded = label.casefold()
+        count = self._used.get(folded, 2)
+        if count < 2:
+            self._used[folded] += 1
+        self._is_last_kept = self._take(value) or count < 2
+        if self._is_last_kept:
+            self._elements.append((label, [value]))
+
+    def fold(self, text: str) -> None:
+        if self._is_last_kept and self._take(text):
+            self._elements[-1][1].append(text)
+
+    def _take(self, text: str) -> bool:
+        self._room -= len(text) + _ELEMENT
+        self._is_cut = self._is_cut or self._room < 0
+        return not self._is_cut
+
+    def info(self) -> BagInfo:
+        elements = (
+            (label, " ".join(filter(None, (part.strip(" \t") for part in parts))))
+            for label, parts in self._elements
+        )
+        return BagInfo(tuple(elements), self._is_cut)
 
 
 def format_bag_info(elements: Sequence[tuple[str, str]]) -> bytes:
@@ -200,27 +238,6 @@ def parse_oxum(text: str) -> Oxum:
             rule="RFC 8493 §2.2.2",
         )
     return Oxum(int(match[1]), int(match[2]))
-
-
-def decode_tag_file(data: bytes, declaration: Declaration, path: str) -> str:
-    """Return the text of a tag file in the encoding that the bag declares.
-
-    Raises:
-        EvidenceInvalid: `tag-file-encoding`.
-    """
-    try:
-        text = data.decode(declaration.encoding)
-    except (UnicodeDecodeError, ValueError) as error:
-        raise EvidenceInvalid(
-            "tag-file-encoding",
-            "the tag file is not in the encoding that bagit.txt declares",
-            path=path,
-            expected=declaration.encoding,
-            found=str(error)[:120],
-            advice="ask for the bag with tag files in UTF-8",
-            rule="RFC 8493 §2.1.1",
-        ) from error
-    return text.removeprefix("\ufeff")
 
 
 def _malformed(found: str) -> EvidenceInvalid:

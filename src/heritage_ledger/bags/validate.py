@@ -9,16 +9,17 @@ from __future__ import annotations
 import errno
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.bags.names import ENCODED_FROM, TreeNames, decode_path, is_utf8, show_path
+from heritage_ledger.bags.names import ENCODED_FROM, TreeNames, decode_path, is_utf8, normalise, show_path
 from heritage_ledger.bags.read import Bag, open_bag
 from heritage_ledger.bags.rules import check_rules
 from heritage_ledger.bags.tags import parse_oxum
 from heritage_ledger.bags.walk import EmptyFolder, SpecialFile, UnreadFile, UnreadFolder, read_bag
-from heritage_ledger.content.reading import FileDigests, read_small, supports
-from heritage_ledger.errors import EvidenceInvalid, Finding, HeritageError, Severity
+from heritage_ledger.content.algorithms import supports
+from heritage_ledger.content.reading import FileDigests
+from heritage_ledger.errors import EvidenceInvalid, Finding, Severity
 from heritage_ledger.home.deep import lstat_below
 from heritage_ledger.progress import SILENT
 
@@ -104,35 +105,29 @@ def validate_bag(
     return check.report()
 
 
-def _is_known(algorithm: str) -> bool:
-    """Say whether the algorithm can be computed here; some are listed and still refused."""
-    try:
-        return supports(algorithm) and bool(read_small(b"", [algorithm]))
-    except HeritageError:
-        return False
-
-
 class _Check:
     """One validation: knows the manifests, is told the files, keeps the findings."""
 
     def __init__(self, bag: Bag) -> None:
         self.bag = bag
         self.version = bag.declaration.version
-        self.known = {name for name in {manifest.algorithm for manifest in bag.manifests} if _is_known(name)}
+        self.known = {name for name in {manifest.algorithm for manifest in bag.manifests} if supports(name)}
         self.algorithms = tuple(sorted(self.known))
         self.payload = [manifest for manifest in bag.manifests if not manifest.is_tag]
         self.tags = [manifest for manifest in bag.manifests if manifest.is_tag]
         self.findings = [*bag.findings, *check_rules(bag, self.known)]
         self.files = self.size = self.tag_files = self.skipped = 0
-        self._names = TreeNames()
+        is_literal = any(manifest.is_literal for manifest in self.payload)
+        self._names = TreeNames(encoded=self.version >= ENCODED_FROM and not is_literal)
         self._cut = 0
         self._unread: list[str] = []
         self._is_seen_whole = True
+        self._extras: dict[str, int] = {}
         self._promised = {entry.path for entry in bag.fetch}
 
     def file(self, path: str, digests: FileDigests) -> None:
         """Compare one file with the manifests."""
-        self._add(*self._names.add_file(path))
+        named = self._names.add_file(path)
         self.skipped += not is_utf8(path)
         if path.startswith("data/"):
             self.files += 1
@@ -141,7 +136,10 @@ class _Check:
             self.tag_files += 1
         missing_in = []
         listed = 0
-        for manifest, expected in self._entries(path):
+        entries, is_respelled = self._entries(path)
+        # software that does not know the right spelling finds the file by the wrong one
+        self._add(*(one for one in named if not (is_respelled and one.code == "name-misread")))
+        for manifest, expected in entries:
             if expected is not None:
                 listed += 1
                 self._compare(path, manifest, expected, digests)
@@ -149,19 +147,22 @@ class _Check:
                 missing_in.append(manifest.name)
         self._check_listed(path, listed, missing_in)
 
-    def _entries(self, path: str) -> list[tuple[Manifest, bytes | None]]:
-        """Look the file up in every manifest, if need be by the other names that may stand for it there."""
+    def _entries(self, path: str) -> tuple[list[tuple[Manifest, bytes | None]], bool]:
+        """Look the file up in every manifest, if need be by the other names that may stand for it there.
+
+        The second value says whether it was one of those.
+        """
         entries = [(manifest, manifest.find(path)) for manifest in self.bag.manifests]
         if any(expected is not None for _, expected in entries):
-            return entries
+            return entries, False
         if path.isascii() and _RESPELLED.search(path) is None:
-            return entries
+            return entries, False
         for name in self._other_names(path):
             is_listed = any(manifest.lists(name) for manifest in self.bag.manifests)
             if is_listed and not _is_there(self.bag.root, name):
                 self._add(_listed_as(path, name))
-                return [(manifest, manifest.find(name)) for manifest in self.bag.manifests]
-        return entries
+                return [(manifest, manifest.find(name)) for manifest in self.bag.manifests], True
+        return entries, False
 
     def _other_names(self, path: str) -> list[str]:
         if self.version >= ENCODED_FROM:
@@ -192,6 +193,8 @@ class _Check:
         if not path.startswith("data/"):
             self._check_tag_listed(path, listed, missing_in)
         elif listed == 0 and not self.bag.is_cut:
+            if len(self.findings) < MAX_FINDINGS:
+                self._extras[_folded(path)] = len(self.findings)  # perhaps a listed one in another case
             self._add(
                 Finding(
                     "file-extra",
@@ -262,7 +265,7 @@ class _Check:
                 expected="a regular file",
                 found=outcome.kind,
                 advice="ask for a bag with the file itself in its place, or without it",
-                rule="RFC 8493 §5.1.4",
+                rule="specs/bag-profile.md",
             )
         )
 
@@ -281,6 +284,7 @@ class _Check:
             self._add(_unreadable(path, "its folder cannot be read"))
             return
         promised = path in self._promised
+        near = self._named_otherwise(path)
         self._add(
             Finding(
                 "file-missing",
@@ -288,11 +292,27 @@ class _Check:
                 + (", and fetch.txt promises it: the bag is not complete" if promised else ""),
                 show_path(path),
                 expected=f"a file, listed in {', '.join(manifests)}",
-                found="none",
-                advice="ask for the file, or bring it back from another copy",
+                found=near or "none",
+                advice="ask for the file, or bring it back from another copy"
+                if near is None
+                else "give the file the name that is listed, then check again",
                 rule="RFC 8493 §3",
             )
         )
+
+    def _named_otherwise(self, path: str) -> str | None:
+        """Say which file may be the missing one under another name; the extra one then says so too."""
+        at = self._extras.get(_folded(path))
+        if at is not None and at < len(self.findings) and self.findings[at].code == "file-extra":
+            extra = self.findings[at]
+            if _folded(extra.path or "") == _folded(show_path(path)):
+                found = f"an entry for {show_path(path)}, which differs in case only"
+                self.findings[at] = replace(extra, found=found)
+                return f"{extra.path}, which differs in case only"
+        other = path.replace("\\", "/")
+        if other != path and _is_there(self.bag.root, other):
+            return f"{show_path(other)}: the manifest divides folders by backslashes, not by `/`"
+        return None
 
     def _check_oxum(self, text: str) -> None:
         try:
@@ -349,6 +369,11 @@ class _Check:
                 self.findings[-1] = finding
 
 
+def _folded(path: str) -> str:
+    """The form in which names are compared that a system without cases may have changed."""
+    return normalise(path).casefold()
+
+
 def _is_there(root: Path, path: str) -> bool:
     """Say whether something lies there; what the system does not tell counts as there."""
     try:
@@ -379,7 +404,7 @@ def _listed_as(path: str, name: str) -> Finding:
             expected=ascii(name),
             found=ascii(path),
             advice="nothing is lost; systems that change names, such as older Macs, do this",
-            rule="RFC 8493 §5.2",
+            rule="RFC 8493 §6.1.1.3",
             severity=Severity.WARNING,
         )
     return Finding(

@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from heritage_ledger.bags.names import encode_path
-from heritage_ledger.bags.rules import STRONG
 from heritage_ledger.bags.tags import format_bag_info, format_declaration
-from heritage_ledger.content.reading import read_file, supports
+from heritage_ledger.content.algorithms import ALGORITHMS, STRONG, plain_name, supports
+from heritage_ledger.content.reading import read_file
 from heritage_ledger.errors import HeritageError, UsageError
 from heritage_ledger.home.durable import writing
 
@@ -26,6 +26,27 @@ def format_manifest_line(digest: bytes, path: str) -> bytes:
     return f"{digest.hex()}  {encode_path(path)}\n".encode()
 
 
+def parse_algorithms(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the algorithms' names as manifests have them, each once, whatever the spelling (`SHA-256`).
+
+    Raises:
+        UsageError: none of them is strong, or one cannot be computed here (`bag-algorithm`): what could not
+            be verified is not written.
+    """
+    plain = tuple(dict.fromkeys(map(plain_name, names)))
+    unknown = [name for name in names if not supports(plain_name(name))]
+    if unknown or not STRONG.intersection(plain):
+        raise UsageError(
+            "bag-algorithm",
+            "a bag is not written with these digest algorithms",
+            expected="sha512 or sha256, and others that can be verified here beside it: "
+            + ", ".join(filter(supports, ALGORITHMS)),
+            found=", ".join(map(ascii, unknown or names)) or "none",
+            advice="leave the choice out, or add sha512",
+        )
+    return plain
+
+
 class BagWriter:
     """The tag files of a bag in the making; payload lines go straight to the manifests on the disk."""
 
@@ -37,15 +58,7 @@ class BagWriter:
             DiskProblem: they cannot be written.
         """
         self._root = root
-        self.algorithms = tuple(dict.fromkeys(algorithms))
-        if not STRONG.intersection(self.algorithms) or not all(map(supports, self.algorithms)):
-            raise UsageError(
-                "bag-algorithm",
-                "a bag is not written with these digest algorithms",
-                expected="sha512 or sha256, and others that this machine knows beside it",
-                found=", ".join(self.algorithms) or "none",
-                advice="leave the choice out, or add sha512",
-            )
+        self.algorithms = parse_algorithms(algorithms)
         self._manifests: dict[str, BinaryIO] = {}
         try:
             with writing(root):

@@ -14,13 +14,16 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from heritage_ledger.content.algorithms import ALGORITHMS
 from heritage_ledger.errors import OperationFailed
 from heritage_ledger.home.deep import lstat_below, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from heritage_ledger.content.algorithms import Hasher
 
 CHUNK_SIZE = 1 << 20
 """Bytes in a leaf block (IPIP-499, profile `unixfs-v1-2025`)."""
@@ -32,23 +35,6 @@ _ITEMS_AHEAD = 32
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
-
-_SHA3 = {
-    "sha3224": "sha3_224",
-    "sha3256": "sha3_256",
-    "sha3384": "sha3_384",
-    "sha3512": "sha3_512",
-}
-
-
-class Hasher(Protocol):
-    """What hashlib's objects promise."""
-
-    def update(self, data: bytes | memoryview, /) -> None:
-        """Add bytes."""
-
-    def digest(self) -> bytes:
-        """Return the digest of all bytes added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +50,10 @@ class FileDigests:
     leaves: bytes
 
 
-def supports(algorithm: str) -> bool:
-    """Say whether this machine can compute the BagIt algorithm name `algorithm` (RFC 8493 §2.4)."""
-    return _hashlib_name(algorithm) in hashlib.algorithms_available and not algorithm.startswith("shake")
-
-
-def _hashlib_name(algorithm: str) -> str:
-    return _SHA3.get(algorithm, algorithm)
-
-
 def _hasher(algorithm: str) -> Hasher:
     try:
-        return hashlib.new(_hashlib_name(algorithm), usedforsecurity=False)
-    except ValueError as error:
+        return ALGORITHMS[algorithm].new()
+    except (KeyError, ValueError) as error:
         raise OperationFailed(
             "algorithm-unknown", "this machine cannot compute the digest algorithm", found=algorithm
         ) from error

@@ -55,6 +55,7 @@ class Adoption:
     title: str | None
     actor: Agent | None
     storage_class: str = DEFAULT_CLASS
+    skip_held: bool = False
 
 
 def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
@@ -79,13 +80,14 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
         report = _validate(work.bag, graph, progress)
         root = graph.finish()
         _seal(work.bag)
+        named = request.asset or _named(report, "External-Identifier", is_iri)
         return record(
             books,
             work,
             graph,
             Deposit(
                 kind="adopt",
-                asset=request.asset or _named(report, "External-Identifier", is_iri) or new_asset(),
+                asset=named or new_asset(),
                 title=request.title or _named(report, "External-Description", is_title),
                 actor=request.actor,
                 original_name=request.bag.resolve().name,
@@ -101,6 +103,8 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
                 started=started,
                 findings=report.findings,
                 storage_class=request.storage_class,
+                skip_held=request.skip_held,
+                is_named=named is not None,
             ),
             progress,
         )

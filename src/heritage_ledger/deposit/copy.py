@@ -7,6 +7,7 @@ a copy; a file that other names point at is copied all the same, so that nothing
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from heritage_ledger.content.reading import SPLIT_FROM, FileDigests, read_descriptor, spread
 from heritage_ledger.errors import OperationFailed
-from heritage_ledger.home.durable import SEALED_FILE, disk_error, write_all, writing
+from heritage_ledger.home.durable import SEALED_FILE, disk_error, link_file, write_all, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heritage_ledger.deposit.survey import SourceFile, Survey
+    from heritage_ledger.errors import HeritageError
     from heritage_ledger.progress import Progress
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_NAME = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.ENOENT})
+"""What file systems say of a name that they cannot have: exFAT of `?`, ZFS with utf8only of other bytes."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -72,7 +76,7 @@ class _Copier:
                 try:
                     os.makedirs(path, exist_ok=True)  # noqa: PTH103 - bytes paths
                 except OSError as error:
-                    raise disk_error(error, os.fsdecode(path)) from error
+                    raise _not_made(error, folder, path) from error
                 made = folder
             yield file
 
@@ -83,7 +87,8 @@ class _Copier:
         try:
             before = os.fstat(source)
             is_file = stat.S_ISREG(before.st_mode)  # a pipe may have taken its place
-            if not is_file or (before.st_size, before.st_mtime_ns, before.st_ino) != file[1:]:
+            # no inode number: network and union file systems give another one at each look
+            if not is_file or (before.st_size, before.st_mtime_ns) != (file.size, file.modified):
                 raise _changed(file, before.st_size)
             target = self.target + b"/" + name
             is_linked = self.link and before.st_nlink == 1 and self._linked(name, target, source)
@@ -95,7 +100,9 @@ class _Copier:
             after = os.fstat(source)
         finally:
             os.close(source)
-        still = (after.st_mtime_ns, after.st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+        still = (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        if is_linked:  # what is written to it now is written into the bag; some systems' reads set this time
+            still = still and after.st_ctime_ns == before.st_ctime_ns
         if not still or digests.size != before.st_size:
             raise _changed(file, digests.size)
         return digests
@@ -113,7 +120,8 @@ class _Copier:
         bytes are read and recorded. Else the link goes, and the open file is copied.
         """
         try:
-            os.link(self.source + b"/" + name, target, follow_symlinks=False)
+            if not link_file(self.source + b"/" + name, target):
+                return False
         except OSError:
             return False
         with writing(os.fsdecode(target)):
@@ -133,7 +141,7 @@ class _Copier:
         try:
             copy = os.open(target, _CREATE, 0o600)
         except OSError as error:
-            raise disk_error(error, os.fsdecode(target)) from error
+            raise _not_made(error, file.path, target) from error
         try:
             digests = self._read(file, source, copy, helper)
             os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -168,13 +176,27 @@ class _Copier:
         self.progress.advance(size=size)
 
 
+def _not_made(error: OSError, path: str, target: bytes) -> HeritageError:
+    """The error of ours for a copy that cannot be made: some disks cannot have every name."""
+    if error.errno not in _NO_NAME:
+        return disk_error(error, os.fsdecode(target))
+    return OperationFailed(
+        "source-name-refused",
+        "the home's disk refuses to make a file or folder of this name",
+        path=path,
+        expected="a name that the file system of the home can have",
+        found=error.strerror,
+        advice="rename it, or put the home on a file system that takes every name, such as ext4 or XFS",
+    )
+
+
 def _changed(file: SourceFile, size: int) -> OperationFailed:
     return OperationFailed(
         "source-changed",
         "the file changed while it was taken in",
         path=file.path,
         expected=f"{file.size} bytes, unchanged since the survey",
-        found=f"{size} bytes" if size != file.size else "other bytes or a newer time of change",
+        found=f"{size} bytes" if size != file.size else "another time of change",
         advice="stop whatever writes to the source and run the same command again; nothing was kept",
     )
 
@@ -189,19 +211,29 @@ def _unreadable(file: SourceFile, error: OSError) -> OperationFailed:
     )
 
 
-def is_same_file(path: Path, digests: FileDigests) -> bool:
+def is_same_file(path: Path | bytes, digests: FileDigests) -> bool:
     """Say whether the bytes of `path` are those of `digests`, by reading them all."""
+    held = _read_again(path)
+    return held is not None and (held.size, held.leaves) == (digests.size, digests.leaves)
+
+
+def have_same_bytes(one: Path | bytes, other: Path | bytes) -> bool:
+    """Say whether two files have the same bytes, by reading all of both; False where one cannot be read."""
+    digests = _read_again(one)
+    return digests is not None and is_same_file(other, digests)
+
+
+def _read_again(path: Path | bytes) -> FileDigests | None:
     try:
         descriptor = os.open(path, _READ)
     except OSError:
-        return False
+        return None
     try:
-        held = read_descriptor(descriptor, ())
+        return read_descriptor(descriptor, ())
     except OSError:
-        return False
+        return None
     finally:
         os.close(descriptor)
-    return (held.size, held.leaves) == (digests.size, digests.leaves)
 
 
 def share(staged: Path, held: Path, digests: FileDigests) -> bool:
@@ -213,7 +245,8 @@ def share(staged: Path, held: Path, digests: FileDigests) -> bool:
         return False
     temporary = staged.with_name(f".{secrets.token_hex(12)}")
     try:
-        os.link(held, temporary)
+        if not link_file(held, temporary):
+            return False
     except OSError:
         return False
     with writing(staged):

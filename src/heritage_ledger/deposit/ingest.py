@@ -8,20 +8,20 @@ import os
 import secrets
 import shutil
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from heritage_ledger.bags.write import BagWriter
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.content.package import PackageGraph
 from heritage_ledger.content.reading import read_file
-from heritage_ledger.deposit.copy import copy_files, share
+from heritage_ledger.deposit.copy import copy_files, have_same_bytes, share
 from heritage_ledger.deposit.record import CID_PROFILE, Deposit, record
 from heritage_ledger.deposit.staging import staging
 from heritage_ledger.deposit.survey import survey
-from heritage_ledger.errors import DiskProblem, UsageError
+from heritage_ledger.errors import DiskProblem, Finding, Severity, UsageError
 from heritage_ledger.events.packages import BagFile
-from heritage_ledger.home.durable import SEALED_FILE, SEALED_FOLDER, writing
+from heritage_ledger.home.durable import SEALED_FILE, SEALED_FOLDER, name_new, writing
 from heritage_ledger.home.settings import DEFAULT_CLASS
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Request:
     move: bool
     skip_junk: bool
     storage_class: str = DEFAULT_CLASS
+    skip_held: bool = False
+    is_named: bool = True
 
 
 def read_metadata(path: Path) -> bytes:
@@ -133,11 +135,14 @@ def ingest(books: Books, request: Request, progress: Progress) -> Receipt:
                 started=started,
                 findings=found.findings,
                 storage_class=request.storage_class,
+                skip_held=request.skip_held,
+                is_named=request.is_named,
             ),
             progress,
         )
-        if request.move:
-            _take_over(found, receipt.bag_path / "data")
+        if request.move and not receipt.held:
+            left = _take_over(found, receipt.bag_path / "data")
+            receipt = replace(receipt, findings=(*receipt.findings, *left))
     return receipt
 
 
@@ -175,7 +180,7 @@ class _Making:
         has_versions = self.books.index.asset(self.request.asset) is not None
         payload = self.bag / "data"
         for file, digests in copy_files(
-            found, payload, self.request.algorithms, link=self.request.move, progress=progress
+            found, payload, self.writer.algorithms, link=self.request.move, progress=progress
         ):
             path = f"data/{file.path}"
             entry = self.graph.add(path, digests)
@@ -234,49 +239,78 @@ class _Making:
                 os.chmod(os.path.join(folder, name), SEALED_FOLDER)  # noqa: PTH101, PTH118 - bytes, many
 
 
-def _take_over(found: Survey, payload: Path) -> None:
-    """Remove each source file that still is the one that was read, and the folders left empty by that."""
+def _take_over(found: Survey, payload: Path) -> list[Finding]:
+    """Remove each source file that still is the one that was read, and the folders left empty by that.
+
+    Returns a warning where files stay.
+    """
     folders = set()
+    left, first = 0, ""
     for file in found:
         kept = payload / file.path
         with writing(kept), contextlib.suppress(FileNotFoundError):  # released to the engine
             kept.chmod(SEALED_FILE)
-        if _remove_held(os.path.join(found.source, file.path.encode()), file):  # noqa: PTH118 - bytes paths
+        name = os.path.join(found.source, file.path.encode())  # noqa: PTH118 - bytes paths
+        if _remove_held(name, file, kept):
             folders.add(file.path.rpartition("/")[0])
-    if found.single:
-        return
-    for folder in sorted(folders, key=len, reverse=True):
-        _remove_empty(found.source, folder)
+        else:
+            left, first = left + 1, first or file.path
+    if not found.single:
+        for folder in sorted(folders, key=len, reverse=True):
+            _remove_empty(found.source, folder)
+    return [_kept_source(left, first)] if left else []
 
 
-def _remove_held(name: bytes, file: SourceFile) -> bool:
+def _kept_source(count: int, first: str) -> Finding:
+    return Finding(
+        "source-kept",
+        "files of the source were not removed: it is not shown that they are the ones that were read",
+        first,
+        expected="the file that was read, told by its number on the disk or by its bytes",
+        found=f"{count} file{'s' if count > 1 else ''} changed, replaced, gone or not to be compared",
+        advice="the deposit is whole; look at what lies there before removing it",
+        severity=Severity.WARNING,
+    )
+
+
+def _remove_held(name: bytes, file: SourceFile, kept: Path) -> bool:
     """Remove the source file, if it is the one that was read; say whether it is gone.
 
     It gets another name first: what comes under the old one after that is not touched, and what came just
     before goes back.
     """
-    if not _is_read(name, file):
+    if not _looks_read(name, file):
         return False
     aside = os.path.join(os.path.dirname(name), b".heritage-moved-" + secrets.token_hex(8).encode())  # noqa: PTH118, PTH120 - bytes paths
     with writing(os.fsdecode(name)):
         os.rename(name, aside)  # noqa: PTH104 - bytes paths
-        if _is_read(aside, file):
+        if _is_read(aside, file, kept):
             os.unlink(aside)  # noqa: PTH108 - bytes paths
             return True
         with contextlib.suppress(FileExistsError):  # a third one is there: then both stay
-            os.link(aside, name, follow_symlinks=False)
-            os.unlink(aside)  # noqa: PTH108 - bytes paths
+            name_new(aside, name)
     return False
 
 
-def _is_read(name: bytes, file: SourceFile) -> bool:
-    """Say whether the file under `name` is the one that the survey saw and the copy read."""
+def _looks_read(name: bytes, file: SourceFile) -> bool:
+    """Say whether the file under `name` has the size and time of the one that was read."""
     try:
         status = os.lstat(name)
     except FileNotFoundError:
         return False
-    same = (status.st_size, status.st_mtime_ns, status.st_ino) == file[1:]
+    same = (status.st_size, status.st_mtime_ns) == (file.size, file.modified)
     return same and stat.S_ISREG(status.st_mode)
+
+
+def _is_read(name: bytes, file: SourceFile, kept: Path) -> bool:
+    """Say whether the file under `name` is the one that the survey saw and the copy read.
+
+    Where inode numbers are not stable, or another file came, the bytes decide: what the bag holds too is not
+    lost.
+    """
+    if not _looks_read(name, file):
+        return False
+    return os.lstat(name).st_ino == file.inode or have_same_bytes(name, kept)
 
 
 def _remove_empty(source: bytes, folder: str) -> None:

@@ -18,7 +18,8 @@ class Receipt:
     `files` and `size` (bytes) count the payload; `shared` counts payload bytes that lie on the disk once,
     together with an earlier version; `findings` are warnings met on the way; `checkpoint` is the signed
     note of the log that includes the event. Where `released` is set the bag has left `bag_path`: the engine
-    alone holds it.
+    alone holds it. Where `held` is set nothing was recorded: the same payload was there already, as what is
+    named here.
     """
 
     asset: str
@@ -35,3 +36,4 @@ class Receipt:
     findings: tuple[Finding, ...]
     checkpoint: bytes
     released: bool = False
+    held: bool = False

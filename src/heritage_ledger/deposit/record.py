@@ -19,7 +19,7 @@ from heritage_ledger.deposit.hold import held
 from heritage_ledger.deposit.receipt import Receipt
 from heritage_ledger.deposit.release import release
 from heritage_ledger.deposit.staging import Claim
-from heritage_ledger.errors import ExitCode, HeritageError
+from heritage_ledger.errors import ExitCode, Finding, HeritageError, Severity
 from heritage_ledger.events.bodies import EventFrame, adoption_body, ingestion_body
 from heritage_ledger.events.event import open_event, sign_event
 from heritage_ledger.events.packages import PackageDescription
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from heritage_ledger.deposit.books import Books
     from heritage_ledger.deposit.hold import Hold
     from heritage_ledger.deposit.staging import Staging
-    from heritage_ledger.errors import Finding
     from heritage_ledger.events.agents import Agent
     from heritage_ledger.events.packages import BagFile
+    from heritage_ledger.index.rows import PackageRow
     from heritage_ledger.progress import Progress
 
 CID_PROFILE = "unixfs-v1-2025"
@@ -56,7 +56,8 @@ class Deposit:
 
     `kind` is `ingest` or `adopt`; `files` and `size` (bytes) count the payload; `tag_files` everything
     else; `shared` the payload bytes that lie on the disk once with an earlier version; `findings` are
-    warnings that were met.
+    warnings that were met. With `skip_held` nothing is recorded where the payload is held already: as the
+    latest version of the asset if it `is_named`, else anywhere.
     """
 
     kind: str
@@ -76,6 +77,8 @@ class Deposit:
     started: str
     findings: tuple[Finding, ...]
     storage_class: str = DEFAULT_CLASS
+    skip_held: bool = False
+    is_named: bool = True
 
 
 def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, progress: Progress) -> Receipt:
@@ -91,6 +94,8 @@ def record(books: Books, work: Staging, graph: PackageGraph, deposit: Deposit, p
         Unfinished: the event is written, and what comes after it is not (`deposit-unfinished`).
     """
     keeps_bag = books.settings.keeps_bag(deposit.storage_class)
+    if deposit.skip_held and (receipt := _held_receipt(books, deposit)) is not None:
+        return receipt
     with held(books, work, graph, deposit, progress) as hold:
         receipt = _record(books, work, hold, deposit, progress, keeps_bag=keeps_bag)
         progress.begin("index", files=graph.count)
@@ -121,7 +126,7 @@ def _record(
     progress.begin("record")
     with books.exclusive():
         books.settle()
-        warnings = books.check_clock()
+        warnings = (*books.check_clock(), *_already_held(books, deposit))
         version = books.next_version(deposit.asset)
         entry, event_id = _event(books, deposit, version)
         size = books.size()
@@ -143,6 +148,68 @@ def _record(
             books.noted()
     receipt = _receipt(deposit, version, event_id, target, appended)
     return replace(receipt, findings=receipt.findings + warnings)
+
+
+def _held_row(books: Books, deposit: Deposit) -> tuple[PackageRow | None, int]:
+    """The package with the same payload, one of this asset before one of another; and how many there are."""
+    rows = books.index.packages_by_cid(deposit.payload_cid)
+    return max(rows, key=lambda row: (row.asset == deposit.asset, row.log_index), default=None), len(rows)
+
+
+def _already_held(books: Books, deposit: Deposit) -> list[Finding]:
+    """Say which package has the same payload already."""
+    row, count = _held_row(books, deposit)
+    if row is None:
+        return []
+    more = f", and {count - 1} more" if count > 1 else ""
+    return [
+        Finding(
+            "already-held",
+            "the same payload is held already, byte for byte",
+            found=f"version {row.version} of {row.asset}, log entry {row.log_index}{more}",
+            advice="nothing is wrong; `--skip-held` records nothing where this is so",
+            severity=Severity.WARNING,
+        )
+    ]
+
+
+def _held_receipt(books: Books, deposit: Deposit) -> Receipt | None:
+    """Return what is held in place of the deposit, if that is wanted and there is such a package.
+
+    An asset that was named is asked for its latest version alone: an older one, or another asset, is no
+    reason to leave out what was asked for.
+    """
+    with books.exclusive():
+        books.settle()  # what a process that died has recorded counts
+        row, _ = _held_row(books, deposit)
+        head = books.state.head(books.settings.origin)
+        if row is None or head is None:
+            return None
+        if deposit.is_named and (row.asset, row.version + 1) != (
+            deposit.asset,
+            books.next_version(row.asset),
+        ):
+            return None
+        event = books.index.event(row.log_index)
+        findings = (*deposit.findings, *_already_held(books, deposit))
+    assert event is not None
+    return Receipt(
+        asset=row.asset,
+        version=row.version,
+        title=deposit.title,
+        package_cid=format_cid(row.package_cid),
+        payload_cid=format_cid(row.payload_cid),
+        log_index=row.log_index,
+        event_id=event.event_id,
+        bag_path=books.home.root / row.folder,
+        files=row.files,
+        size=row.bytes,
+        shared=0,
+        findings=findings,
+        checkpoint=head.checkpoint,
+        released=not (books.home.root / row.folder).exists(),
+        held=True,
+    )
 
 
 def _is_written(books: Books, hold: Hold, index: int, entry: bytes) -> bool:

@@ -106,7 +106,7 @@ def staging(home: Home) -> Iterator[Staging]:
     A folder whose bag was placed and not settled is left as it is, for `settle_left` to judge.
     """
     root = home.staging / secrets.token_hex(8)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as gone, contextlib.ExitStack() as held:
         # under the append lock, so that nobody meets a folder that is not yet locked
         with lock.hold(home.lock):
             with writing(root):
@@ -119,7 +119,7 @@ def staging(home: Home) -> Iterator[Staging]:
             yield work
         finally:
             if not work.is_placed:
-                _discard(root)
+                gone.callback(remove_tree, _put_away(root))
 
 
 def settle_left(home: Home, is_recorded: Callable[[str, int], bool]) -> tuple[Path, ...]:
@@ -154,12 +154,12 @@ def finish_left(home: Home, finish: Callable[[Claim], None]) -> None:
     """Call `finish(claim)` for each recorded deposit whose process died, then clear it away."""
     for root in _left(home):
         try:
-            with lock.hold(root / "lock", wait=0):
+            with contextlib.ExitStack() as gone, lock.hold(root / "lock", wait=0):
                 claim = _claim(root)
                 if claim is None:  # perhaps just made by a process that is about to take its lock
                     continue
                 finish(claim)
-                _discard(root)
+                gone.callback(remove_tree, _put_away(root))
         except HomeLocked:
             continue
         except OperationFailed:
@@ -174,11 +174,20 @@ def _left(home: Home) -> list[Path]:
 
 
 def _discard(root: Path) -> None:
-    """Remove a staging folder under a name that nobody looks at: no lock file is made in it meanwhile."""
+    """Remove a staging folder whose lock nobody holds."""
+    remove_tree(_put_away(root))
+
+
+def _put_away(root: Path) -> Path:
+    """Give a staging folder a name that nobody looks at: no lock file is made in it meanwhile.
+
+    It is removed when its lock is let go of: where files that are open are renamed instead of removed (NFS,
+    FUSE), its folder would not be empty.
+    """
     gone = root.with_name(_GONE + root.name)
     with writing(root), contextlib.suppress(FileNotFoundError):  # another process was first
         root.rename(gone)
-    remove_tree(gone)
+    return gone
 
 
 def _claim(root: Path) -> Claim | None:

@@ -206,7 +206,7 @@ class _Walk:
                     expected="UTF-8",
                     found=name.hex(" "),
                     advice="rename the file and keep the old name in the metadata",
-                    rule="RFC 8493 §2.1.3",
+                    rule="RFC 8493 §2.3",
                 )
             )
             return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
-from heritage_ledger.home.durable import writing
+from heritage_ledger.home.durable import link_file, writing
 from heritage_ledger.home.layout import BACKUP_NOTE
 from heritage_ledger.home.sqlite import sidecars
 
@@ -131,10 +131,9 @@ def _link(path: Path, found: os.stat_result, target: Path, source: Path, place: 
         other = (source.with_name(before) / relative).lstat()
         if (other.st_dev, other.st_ino) != (found.st_dev, found.st_ino):
             return False
-        os.link(place.with_name(before) / relative, target)
+        return link_file(place.with_name(before) / relative, target)
     except OSError:
         return False
-    return True
 
 
 def copied_files(folder: Path) -> Iterator[Path]:

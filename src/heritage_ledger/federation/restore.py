@@ -10,7 +10,6 @@ and nothing cosigned, before it is known how far the logs had come.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import stat
 import time
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 from heritage_ledger.errors import EvidenceMissing, OperationFailed, UsageError
 from heritage_ledger.federation.backup_files import copied_files, read_note
 from heritage_ledger.federation.recover import set_aside_unrecorded
-from heritage_ledger.home.durable import TreeSync, write_file, writing
+from heritage_ledger.home.durable import TreeSync, link_file, write_file, writing
 from heritage_ledger.home.heads import remove_new
 from heritage_ledger.home.keyring import read_public_keys
 from heritage_ledger.home.layout import create_home, finish_home
@@ -68,7 +67,7 @@ def unpack(folder: Path, root: Path, *, progress: Progress = SILENT) -> Home:
     _check_target(folder, root, settings)
     home = create_home(root)
     progress.begin("restore")
-    links: dict[tuple[int, int], Path] = {}
+    links: dict[tuple[int, ...], Path] = {}
     for path in copied_files(folder):
         if path.name != home.settings.name:
             _copy(folder / path, root / path, links, progress)
@@ -116,7 +115,7 @@ def _check_no_heads(settings: Settings) -> None:
             )
 
 
-def _copy(source: Path, target: Path, links: dict[tuple[int, int], Path], progress: Progress) -> None:
+def _copy(source: Path, target: Path, links: dict[tuple[int, ...], Path], progress: Progress) -> None:
     """Copy a file or tree with times and modes; files that share their bytes go on doing so."""
     found = source.lstat()
     with writing(target):
@@ -126,14 +125,14 @@ def _copy(source: Path, target: Path, links: dict[tuple[int, int], Path], progre
                 _copy(path, target / path.name, links, progress)
             shutil.copystat(source, target)
         elif stat.S_ISREG(found.st_mode):
-            known = links.get((found.st_dev, found.st_ino))
-            if known is None:
+            # where numbers are not stable, size and time keep two files apart that had the same one
+            key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            known = links.get(key)
+            if known is None or not link_file(known, target):
                 shutil.copy2(source, target)
                 progress.advance(files=1, size=found.st_size)
-            else:
-                os.link(known, target)
             if found.st_nlink > 1:
-                links.setdefault((found.st_dev, found.st_ino), target)
+                links.setdefault(key, target)
 
 
 def _fill_server(home: Home, settings: Settings, undo: contextlib.ExitStack) -> None:

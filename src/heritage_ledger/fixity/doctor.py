@@ -155,7 +155,7 @@ def _keys(home: Home) -> Stage:
                     f"keys/{name}",
                     expected="mode 0600",
                     found=f"{stat.S_IMODE(path.stat().st_mode):04o}",
-                    advice="chmod 600 the file",
+                    advice="chmod 600 the file; on a disk without modes (exFAT), mount it with umask=0077",
                 )
             )
     if unsealed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -31,6 +32,10 @@ SHARED_FOLDER = 0o755
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM})
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV})
+"""What a file system says that has no hard links, no more for this file, or none to there (link(2))."""
+_NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What it says when it knows no flags of renameat2(2)."""
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 
@@ -178,13 +183,54 @@ def _write_and_rename(path: Path, temporary: Path, data: bytes, *, mode: int, re
         temporary.replace(path)
         return
     try:
-        # link() refuses an existing target, which rename() would replace in silence
-        os.link(temporary, path)
+        name_new(temporary, path)
     except FileExistsError as error:
         raise OperationFailed(
             "file-exists", "a file of this name is already there", path=str(path)
         ) from error
-    temporary.unlink()
+
+
+def link_file(source: str | bytes | Path, target: str | bytes | Path) -> bool:
+    """Give the file `source` a second name; False where the file system has no hard links, or none there.
+
+    Raises:
+        FileExistsError: `target` is there; any other `OSError` as the system says.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise
+    return True
+
+
+def name_new(source: str | bytes | Path, target: str | bytes | Path) -> None:
+    """Rename the file `source` to `target`, a name that nobody has, on file systems of every kind.
+
+    link(2) and renameat2(2) refuse a name that is taken. Where the file system has neither (exFAT and SMB by
+    FUSE, shared folders of virtual machines), the folder is locked while the name is looked at, which keeps
+    out whoever names files in this way.
+
+    Raises:
+        FileExistsError: `target` is there; any other `OSError` as the system says.
+    """
+    if link_file(source, target):
+        os.unlink(source)  # noqa: PTH108 - bytes paths too
+        return
+    code = _rename_no_replace(source, target)
+    if code == 0:
+        return
+    if code not in _NO_FLAGS:
+        raise OSError(code, os.strerror(code), os.fsdecode(target))
+    folder = os.open(os.path.dirname(target) or ".", os.O_RDONLY | os.O_DIRECTORY)  # noqa: PTH120 - bytes too
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
+        os.rename(source, target)  # noqa: PTH104 - bytes paths too
+    finally:
+        os.close(folder)
 
 
 def write_all(descriptor: int, data: bytes, offset: int = 0) -> None:
@@ -227,20 +273,24 @@ def move_folder(source: Path, target: Path) -> None:
 
 
 def _rename_to_new(source: Path, target: Path) -> None:
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
-        if target.exists():
-            raise OperationFailed("file-exists", "a folder of this name is already there", path=str(target))
-        source.rename(target)
+    code = _rename_no_replace(source, target)
+    if code == 0:
         return
-    if rename(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
-        return
-    code = ctypes.get_errno()
-    if code == errno.EEXIST:
+    if code == errno.EEXIST or (code in _NO_FLAGS and target.exists()):
         raise OperationFailed("file-exists", "a folder of this name is already there", path=str(target))
-    if code not in {errno.EINVAL, errno.ENOSYS}:
+    if code not in _NO_FLAGS:
         raise OSError(code, os.strerror(code), os.fspath(target))
     source.rename(target)  # rename() itself refuses a target folder that is not empty
+
+
+def _rename_no_replace(source: str | bytes | Path, target: str | bytes | Path) -> int:
+    """Rename to a name that nobody has; return 0, or why not (ENOSYS where it cannot be asked for)."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return errno.ENOSYS
+    if rename(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+        return 0
+    return ctypes.get_errno()
 
 
 class TreeSync:

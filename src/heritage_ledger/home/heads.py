@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.pool import StaticPool
 
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
-from heritage_ledger.home.durable import SECRET_FILE, sync_folder, writing
+from heritage_ledger.home.durable import SECRET_FILE, name_new, sync_folder, writing
 from heritage_ledger.home.migrate import upgrade
 from heritage_ledger.home.pooler import check_sessions
 from heritage_ledger.home.seal import Seal
@@ -153,7 +153,7 @@ def make_file(path: Path) -> None:
         try:
             _fill(temporary)
             try:
-                os.link(temporary, path)  # refuses an existing file, which a rename would replace
+                name_new(temporary, path)
             except FileExistsError as error:
                 raise _exists(str(path)) from error
         finally:

@@ -225,7 +225,8 @@ def create_home(root: Path) -> Home:
     A folder that is made is for this user alone, whatever the umask is; one that is there keeps its mode.
 
     Raises:
-        OperationFailed: `root` is a home already (`home-exists`) or holds something else (`home-not-empty`).
+        OperationFailed: `root` is a home already (`home-exists`) or holds something else (`home-not-empty`);
+            its file system gives a file another number at each look (`disk-numbers`).
         UsageError: this process does not name files in UTF-8 (`locale-not-utf8`).
         DiskProblem: the folders cannot be made.
     """
@@ -238,6 +239,7 @@ def create_home(root: Path) -> Home:
             path=str(root),
             advice="use it as it is, or name another folder with --home",
         )
+    _check_numbers(root)
     with writing(root):
         if home.unfinished.exists():
             _clear(home)
@@ -259,6 +261,26 @@ def create_home(root: Path) -> Home:
             make_folder(folder)
     sync_folder(root)
     return home
+
+
+def _check_numbers(root: Path) -> None:
+    """Refuse a file system without stable inode numbers: SQLite takes its own file for another one there."""
+    place = next(place for place in (root.absolute(), *root.absolute().parents) if place.exists())
+    with writing(place):
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            seen = {os.fstat(descriptor).st_ino for _ in range(3)}
+        finally:
+            os.close(descriptor)
+    if len(seen) > 1:
+        raise OperationFailed(
+            "disk-numbers",
+            "the file system gives a file another number at each look, so no database can be kept there",
+            path=str(place),
+            expected="one inode number for a file, for as long as it is there",
+            found=", ".join(map(str, sorted(seen))),
+            advice="put the home on another disk, or mount this one so that numbers are stable",
+        )
 
 
 def _clear(home: Home) -> None:

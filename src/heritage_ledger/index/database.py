@@ -17,7 +17,7 @@ from sqlalchemy.pool import QueuePool
 
 from heritage_ledger.errors import EvidenceMissing, OperationFailed
 from heritage_ledger.home.deadline import current_deadline
-from heritage_ledger.home.durable import SECRET_FILE, writing
+from heritage_ledger.home.durable import SECRET_FILE, name_new, writing
 from heritage_ledger.home.migrate import upgrade
 from heritage_ledger.home.sql import is_url, limited, open_engine, open_server, server_name, sql_errors
 from heritage_ledger.home.sqlite import sidecars
@@ -262,7 +262,7 @@ def _make_file(path: Path, origin: str) -> None:
         finally:
             database.close()
         with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
+            name_new(temporary, path)
     finally:
         for place in (temporary, *sidecars(temporary)):
             place.unlink(missing_ok=True)

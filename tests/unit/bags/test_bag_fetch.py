@@ -64,17 +64,28 @@ def test_targets_outside_of_the_payload(path):
 
 @pytest.mark.parametrize(
     "url",
+    ["/relative", "a.example/x", "//a.example/x", "1a:x", "-:x", "https:", ":x", "data/x", "\u0430bc:x"],
+)
+def test_addresses_without_a_scheme_or_anything_after_it_are_errors(url):
+    entries, findings = parse_fetch([f"{url} - data/x"], NEW)
+    assert [entry.path for entry in entries] == ["data/x"]
+    assert [(finding.code, finding.severity) for finding in findings] == [("fetch-url", Severity.ERROR)]
+
+
+@pytest.mark.parametrize(
+    "url",
     [
         "file:///etc/passwd",
+        "FILE:/etc/passwd",
         "file://host/x",
-        "ftp://a.example/x",
-        "data:text/plain,x",
-        "/relative",
-        "a.example/x",
         "http://",
         "http:///x",
+        "http:x",
+        "ftp:///x",
         "http://169.254.169.254/latest/meta-data/",
         "http://10.0.0.1/",
+        "ftp://10.0.0.1/",
+        "gopher://10.0.0.1/",
         "http://192.168.1.1/",
         "http://172.16.0.1/",
         "http://100.64.0.1/",
@@ -92,17 +103,24 @@ def test_targets_outside_of_the_payload(path):
         "http://127.1/",
         "http://user@127.0.0.1/",
         "http://[bad/",
+        "http://localhost:8080/x",
     ],
 )
-def test_addresses_that_are_never_fetched_from(url):
-    entries, findings = parse_fetch([f"{url} - data/x"], NEW)
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_addresses_of_one_machine_are_warnings(url, version):
+    entries, findings = parse_fetch([f"{url} - data/x"], version)
     assert [entry.path for entry in entries] == ["data/x"]
-    assert [(finding.code, finding.severity) for finding in findings] == [("fetch-url", Severity.ERROR)]
+    assert [(finding.code, finding.severity) for finding in findings] == [
+        ("fetch-url-local", Severity.WARNING)
+    ]
 
 
-def test_localhost_is_only_a_warning():
-    (finding,) = parse_fetch(["http://localhost:8080/x 1 data/x"], OLD)[1]
-    assert (finding.code, finding.severity) == ("fetch-url", Severity.WARNING)
+@pytest.mark.parametrize(
+    "url", ["https://a.example/%zz", "https://a.example/caf\u00e9", "C:\\scans\\x", "https://a.example/{x}"]
+)
+def test_addresses_of_another_form_are_warnings(url):
+    (finding,) = parse_fetch([f"{url} - data/x"], NEW)[1]
+    assert (finding.code, finding.severity) == ("fetch-url-form", Severity.WARNING)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +131,23 @@ def test_localhost_is_only_a_warning():
         "https://[2606:4700::1111]/x",
         "ipfs://bafy/x",
         "http://123.example/x",
+        "ftp://ada:secret@a.example/x",
+        "sftp://a.example/x",
+        "s3://a-bucket/a/key",
+        "gs://a-bucket/x",
+        "globus://0f1e2d/x",
+        "ark:/57799/b9dd2w",
+        "ark:57799/b9dd2w",
+        "doi:10.1000/182",
+        "minid:b9dd2w",
+        "tag:a.example,2026:x",
+        "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66",
+        "data:text/plain,x",
+        "ni:///sha-256;f4OxZX_x_FO5LcGBSKHWXfwtSx-j1ncoSt3SABJtkGk",
+        "z39.50r://a.example/x",
     ],
 )
-def test_public_addresses_say_nothing(url):
+def test_an_absolute_uri_of_any_scheme_says_nothing(url):
     assert told(f"{url} - data/x") == []
 
 

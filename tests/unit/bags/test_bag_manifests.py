@@ -88,7 +88,6 @@ def test_what_was_met_and_what_was_not():
         f"{HEX}data/x",
         f"  {HEX}  data/x",
         f"sha256:{HEX}  data/x",
-        f"\\{HEX}  data/a",
         f"SHA256 (data/x) = {HEX}",
         "# comment",
         "",

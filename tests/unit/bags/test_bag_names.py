@@ -161,9 +161,9 @@ def test_twins_of_one_folder_only():
     ],
 )
 def test_names_that_do_not_travel_are_warnings(name, code):
-    (finding,) = DirectoryNames().add(name)
-    assert (finding.code, finding.severity) == (code, Severity.WARNING)
-    assert finding.advice
+    findings = DirectoryNames().add(name)
+    assert {finding.code for finding in findings} - {"name-misread"} == {code}
+    assert all(finding.severity is Severity.WARNING and finding.advice for finding in findings)
 
 
 @pytest.mark.parametrize(

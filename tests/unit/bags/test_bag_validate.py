@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from heritage_ledger.bags import read, validate, walk
-from heritage_ledger.bags.read import MAX_LINE, open_bag
+from heritage_ledger.bags import read, tags, validate, walk
+from heritage_ledger.bags.read import MAX_INFO_LINE, MAX_LINE, open_bag
 from heritage_ledger.bags.validate import DIGEST_CODES, validate_bag
 from heritage_ledger.content.package import PackageGraph, read_package, walk_package
 from heritage_ledger.errors import OperationFailed, Severity
@@ -280,7 +280,7 @@ def test_a_bag_without_its_declaration_is_still_looked_at(make):
 
 def test_an_unreadable_manifest_does_not_make_every_file_an_extra_one(make):
     root = make(manifest_sha256__txt=b"\xff\xfe nonsense \xff\n")
-    assert told(root) == [("tag-file-unreadable", "manifest-sha256.txt")]
+    assert told(root) == [("tag-file-encoding", "manifest-sha256.txt")]
 
 
 def test_lines_have_a_limit(make, monkeypatch):
@@ -328,3 +328,110 @@ def test_digest_codes_are_about_bytes():
         "file-unreadable",
         "algorithm-not-verified",
     } == DIGEST_CODES
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("name", ["manifest-sha256.txt", "bag-info.txt", "fetch.txt"])
+@pytest.mark.parametrize("version", ["0.97", "1.0"])
+def test_a_byte_order_mark_is_told_and_skipped(make, name, version):
+    root = make(version=version, bag_info__txt="Payload-Oxum: 6.2\n", fetch__txt="ark:/1/a - data/a.txt\n")
+    assert told(root) == []
+    (root / name).write_bytes(BOM + (root / name).read_bytes())
+    assert told(root) == [("tag-file-bom", name)]
+    assert validate_bag(root).is_valid
+    (root / "data" / "a.txt").write_bytes(b"changed")
+    assert ("file-damaged", "data/a.txt") in told(root, severity=Severity.ERROR)
+
+
+def test_a_byte_order_mark_before_the_declaration_is_an_error(make):
+    root = make(bagit__txt=BOM + b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n")
+    (finding,) = validate_bag(root).findings
+    assert (finding.code, finding.found) == ("bagit-declaration", "a byte order mark")
+
+
+def test_a_byte_order_mark_that_the_encoding_asks_for_says_nothing(make):
+    root = make(
+        {"a": b"one"},
+        bagit__txt="BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-16\n",
+        manifest_sha256__txt=f"{hexed(b'one')}  data/a\n".encode("utf-16"),
+    )
+    assert told(root) == []
+
+
+def test_names_that_differ_in_case_only_are_named_as_such(make):
+    root = make({"SCANS/COVER.TXT": b"one", "MÜNCHEN.txt": b"two", "other.txt": b"three"})
+    lines = (root / "manifest-sha256.txt").read_text()
+    lines = lines.replace("SCANS/COVER.TXT", "scans/cover.txt").replace("MÜNCHEN", "mu\u0308nchen")
+    (root / "manifest-sha256.txt").write_text(lines.replace("other.txt", "none.txt"))
+    found = {finding.path: (finding.code, finding.found) for finding in validate_bag(root).findings}
+    assert found == {
+        "data/scans/cover.txt": ("file-missing", "data/SCANS/COVER.TXT, which differs in case only"),
+        "data/SCANS/COVER.TXT": (
+            "file-extra",
+            "an entry for data/scans/cover.txt, which differs in case only",
+        ),
+        "data/mu\u0308nchen.txt": ("file-missing", "data/MÜNCHEN.txt, which differs in case only"),
+        "data/MÜNCHEN.txt": (
+            "file-extra",
+            "an entry for data/mu\u0308nchen.txt, which differs in case only",
+        ),
+        "data/none.txt": ("file-missing", "none"),
+        "data/other.txt": ("file-extra", "none"),
+    }
+
+
+@pytest.mark.parametrize("version", ["0.97", "1.0"])
+def test_backslashes_between_folders_are_named_as_such(make, version):
+    root = make({"sub/a.txt": b"one"}, version=version)
+    lines = (root / "manifest-sha256.txt").read_text()
+    (root / "manifest-sha256.txt").write_text(lines.replace("/", "\\"))
+    assert told(root) == [("manifest-separator", "manifest-sha256.txt"), ("file-extra", "data/sub/a.txt")]
+    (root / "manifest-sha256.txt").write_text(lines.replace("sub/", "sub\\"))
+    missing = [finding for finding in validate_bag(root).findings if finding.code == "file-missing"]
+    assert [finding.path for finding in missing] == ["data/sub\\a.txt"]
+    assert "data/sub/a.txt" in missing[0].found
+    assert "backslashes" in missing[0].found
+
+
+def test_a_backslash_in_a_name_is_a_letter_and_told(make):
+    assert told(make({"a\\b.txt": b"one"})) == [
+        ("name-windows-character", "data/a\\b.txt"),
+        ("name-misread", "data/a\\b.txt"),
+    ]
+
+
+def test_a_line_that_md5sum_escaped_is_told_as_such(make):
+    root = make({"a\\b.txt": b"one"}, manifest_sha256__txt=f"\\{hexed(b'one')}  data/a\\\\b.txt\n")
+    assert ("manifest-escape", "manifest-sha256.txt") in told(root, severity=Severity.ERROR)
+
+
+def test_a_long_bag_info_is_read_to_its_end(make, monkeypatch):
+    monkeypatch.setattr(tags, "MAX_INFO", 100_000)
+    notes = "".join(f"Note: {number}\n  goes on\n" for number in range(5_000))
+    root = make(bag_info__txt=notes + "Payload-Oxum: 7.2\nBag-Count: 1\nBag-Count: 2\nBag-Count: 3\n")
+    report = validate_bag(root)
+    assert [finding.code for finding in report.findings] == [
+        "bag-info-cut",
+        "bag-info-repeated",
+        "oxum-mismatch",
+    ]
+    assert len(report.bag_info) < 1_000
+    assert report.bag_info[-3:] == (("Payload-Oxum", "7.2"), ("Bag-Count", "1"), ("Bag-Count", "2"))
+    (root / "bag-info.txt").write_text(notes + "nothing\n")
+    assert told(root) == [("bag-info-line", "bag-info.txt")]
+
+
+def test_a_line_of_bag_info_has_a_limit(make):
+    root = make(bag_info__txt=f"A: {'x' * (MAX_INFO_LINE - 4)}\n")
+    assert told(root) == []
+    (root / "bag-info.txt").write_text(f"A: {'x' * (MAX_INFO_LINE - 2)}\n")
+    assert told(root) == [("tag-file-unreadable", "bag-info.txt")]
+
+
+@pytest.mark.parametrize("label", ["Bagging-Date", "Bag-Size", "bag-group-identifier", "Bag-Count"])
+def test_elements_that_should_stand_once(make, label):
+    root = make(bag_info__txt=f"{label}: 1\n{label.upper()}: 2\n")
+    assert told(root, severity=Severity.WARNING) == [("bag-info-repeated", "bag-info.txt")]
+    assert validate_bag(root).is_valid

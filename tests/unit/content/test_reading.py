@@ -15,7 +15,6 @@ from heritage_ledger.content.reading import (
     read_file,
     read_small,
     spread,
-    supports,
 )
 from heritage_ledger.errors import OperationFailed
 
@@ -99,11 +98,3 @@ def test_an_unknown_algorithm_is_said(tmp_path):
     with pytest.raises(OperationFailed) as caught:
         read_file(tmp_path / "x", ["blake9"])
     assert caught.value.code == "algorithm-unknown"
-
-
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [("sha512", True), ("sha3256", True), ("blake2b", True), ("shake128", False), ("blake9", False)],
-)
-def test_supported_algorithms(name, known):
-    assert supports(name) is known

@@ -14,7 +14,7 @@ import pytest
 
 from heritage_ledger import Ledger
 from heritage_ledger.deposit.survey import survey
-from heritage_ledger.errors import HeritageError, OperationFailed, ProblemsFound, UsageError
+from heritage_ledger.errors import HeritageError, OperationFailed, ProblemsFound, Severity, UsageError
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.home.layout import Home
 from heritage_ledger.progress import Silent
@@ -315,3 +315,39 @@ def test_events_name_who_acted(ledger, source):
     assert agents[plain.log_index] == "Ada Example <https://museum.example/ledger/1#agent/Ada%20Example>"
     assert agents[program.log_index] == "scanner <pkg:generic/scanner@2>"
     assert agents[alone.log_index].startswith("heritage-ledger <pkg:pypi/heritage-ledger@")
+
+
+def test_what_is_held_already_is_said_when_it_comes_again(ledger, source, tmp_path):
+    first = ledger.ingest(source, asset="urn:example:one")
+    assert first.findings == ()
+    elsewhere = ledger.ingest(source, asset="urn:example:two", title="Another title")
+    (again,) = ledger.ingest(source, asset="urn:example:one").findings
+    (adopted,) = ledger.adopt(first.bag_path, asset="urn:example:three").findings
+    told = [(one.code, one.severity, one.found) for one in (*elsewhere.findings, again, adopted)]
+    assert told == [
+        ("already-held", Severity.WARNING, "version 1 of urn:example:one, log entry 1"),
+        ("already-held", Severity.WARNING, "version 1 of urn:example:one, log entry 1, and 1 more"),
+        ("already-held", Severity.WARNING, "version 2 of urn:example:one, log entry 3, and 2 more"),
+    ]
+    (source / "a.txt").write_text("changed")
+    assert ledger.ingest(source, asset="urn:example:one").findings == ()
+
+
+def test_skip_held_records_nothing_where_the_payload_is_held(ledger, source, tmp_path):
+    first = ledger.ingest(source, asset="urn:example:one", title="Scans")
+    size = ledger.log_size()
+    for words in ({"asset": "urn:example:one"}, {}, {"asset": "urn:example:one", "move": True}):
+        held = ledger.ingest(source, skip_held=True, **words)
+        assert (held.held, held.asset, held.version) == (True, "urn:example:one", 1)
+        assert (held.event_id, held.log_index, held.bag_path) == (first.event_id, 1, first.bag_path)
+        assert [finding.code for finding in held.findings] == ["already-held"]
+    assert ledger.adopt(first.bag_path, skip_held=True).held  # named by its External-Identifier
+    assert ledger.log_size() == size
+    assert (source / "sub" / "b.txt").read_text() == "bb"
+    assert list(ledger.home.staging.iterdir()) == []
+    assert not ledger.ingest(source, asset="urn:example:two", skip_held=True).held
+    (source / "a.txt").write_text("changed")
+    assert not ledger.ingest(source, asset="urn:example:one", skip_held=True).held
+    (source / "a.txt").write_text("a")
+    assert not ledger.ingest(source, asset="urn:example:one", skip_held=True).held  # an older version has it
+    assert [verdict.outcome for verdict in ledger.verify()] == [Outcome.PASS] * 4
