@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heritage_ledger.bags.archives import extract
+from heritage_ledger.bags.archives.unpack import extract
 from heritage_ledger.bags.fetch import parse_fetch
 from heritage_ledger.bags.manifests import parse_manifest
 from heritage_ledger.bags.names import TreeNames, check_path, decode_path, encode_path

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.bags.archives import extract, is_archive
+from heritage_ledger.bags.archives.unpack import extract, is_archive
 from heritage_ledger.bags.names import show_path
 from heritage_ledger.bags.read import open_bag
 from heritage_ledger.bags.validate import validate_bag
@@ -58,7 +58,7 @@ class Adoption:
 
 
 def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
-    """Validate a bag (a folder, tar, tar.gz or zip), take it in, and return the receipt.
+    """Validate a bag (a folder, tar, zip or 7z), take it in, and return the receipt.
 
     The copy is what is validated, so a byte lost on the way is found.
 
@@ -74,7 +74,7 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
         PackageGraph(folder=work.root) as graph,
     ):
         longest = longest_path(books.home)
-        _bring(request.bag, work.bag, longest, progress)
+        beside = _bring(request.bag, work.bag, longest, progress)
         _check_depth(work.bag, longest)
         report = _validate(work.bag, graph, progress)
         root = graph.finish()
@@ -99,26 +99,26 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
                 tag_files=graph.count - report.files,
                 shared=0,
                 started=started,
-                findings=report.findings,
+                findings=beside + report.findings,
                 storage_class=request.storage_class,
             ),
             progress,
         )
 
 
-def _bring(source: Path, target: Path, longest: int, progress: Progress) -> None:
-    """Put the bag, whatever it comes in, into the staged folder."""
+def _bring(source: Path, target: Path, longest: int, progress: Progress) -> tuple[Finding, ...]:
+    """Put the bag, whatever it comes in, into the staged folder; say what lay beside it."""
     if is_archive(source):
         progress.begin("extract")
         unpacked = target.with_name("unpacked")
         with writing(unpacked):
             unpacked.mkdir()
         room = free_room(target)
-        root = extract(source, unpacked, room=Room(room.bytes - ROOM_TO_SPARE, room.files))
+        out = extract(source, unpacked, room=Room(room.bytes - ROOM_TO_SPARE, room.files))
         with writing(target):
             target.rmdir()
-            root.rename(target)
-        return
+            out.root.rename(target)
+        return out.findings
     open_bag(source)  # says at once that there is no bag, before anything is copied
     _check_depth(source, longest)
     files = size = 0
@@ -143,6 +143,7 @@ def _bring(source: Path, target: Path, longest: int, progress: Progress) -> None
                 (target / path).mkdir(parents=True, exist_ok=True)
         else:
             _copy(source, path, target / path, progress)
+    return ()
 
 
 def _no_file(shown: str, mode: int) -> ProblemsFound:
