@@ -122,10 +122,16 @@ def _bring(source: Path, target: Path, longest: int, progress: Progress) -> tupl
     open_bag(source)  # says at once that there is no bag, before anything is copied
     _check_depth(source, longest)
     files = size = 0
+    others: list[Finding] = []
     for path, is_file in walk_package(source):
         if is_file:
+            status = lstat_below(source, path)
             files += 1
-            size += lstat_below(source, path).st_size
+            size += status.st_size
+            if not stat.S_ISREG(status.st_mode) and len(others) < MAX_FINDINGS:
+                others.append(_no_file(show_path(f"{source}/{path}"), status.st_mode))
+    if others:
+        raise _no_files(others)
     free = shutil.disk_usage(target).free
     if free < size + ROOM_TO_SPARE:
         raise DiskProblem(
@@ -146,20 +152,23 @@ def _bring(source: Path, target: Path, longest: int, progress: Progress) -> tupl
     return ()
 
 
-def _no_file(shown: str, mode: int) -> ProblemsFound:
+def _no_file(shown: str, mode: int) -> Finding:
+    return Finding(
+        "bag-link" if stat.S_ISLNK(mode) else "bag-special",
+        "a bag holds regular files only",
+        shown,
+        expected="a regular file",
+        advice="ask for a bag without it",
+    )
+
+
+def _no_files(found: list[Finding]) -> ProblemsFound:
     return ProblemsFound(
         "bag-invalid",
         "the bag holds something else than files and folders",
-        path=shown,
-        findings=(
-            Finding(
-                "bag-link" if stat.S_ISLNK(mode) else "bag-special",
-                "a bag holds regular files only",
-                shown,
-                expected="a regular file",
-                advice="ask for a bag without it",
-            ),
-        ),
+        path=found[0].path,
+        advice="ask for a bag without links and special files; nothing was kept",
+        findings=tuple(found),
     )
 
 
@@ -168,7 +177,7 @@ def _copy(bag: Path, path: str, target: Path, progress: Progress) -> None:
     try:
         status = lstat_below(bag, path)
         if not stat.S_ISREG(status.st_mode):
-            raise _no_file(shown, status.st_mode)
+            raise _no_files([_no_file(shown, status.st_mode)])
         reader = open_regular(bag, path)  # what took its place meanwhile is no file, or is read as it is
     except OSError as error:
         raise OperationFailed(

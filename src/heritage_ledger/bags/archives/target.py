@@ -145,7 +145,7 @@ class Target:
             self.room,
             what="what is in the archive",
             path=self.folder,
-            advice="free space, or put the home on a larger disk; what came out is removed",
+            advice="free space, or use a larger disk: for the home, for TMPDIR; what came out is removed",
         )
 
     def _same(self, name: str, entry: Entry) -> None:
