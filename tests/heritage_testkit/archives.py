@@ -69,10 +69,11 @@ def zip_info(name: str, mode: int = 0, **attributes) -> zipfile.ZipInfo:
     return member
 
 
-def seven_zip_of(*members, **options) -> bytes:
-    """Members are (name, content)."""
+def seven_zip_of(*members, encoded=True, **options) -> bytes:
+    """Members are (name, content); the directory is packed where it is `encoded`."""
     out = io.BytesIO()
     with py7zr.SevenZipFile(out, "w", **options) as packed:
+        packed.set_encoded_header_mode(encoded)
         for name, data in members:
             packed.writestr(data, name)
     return out.getvalue()

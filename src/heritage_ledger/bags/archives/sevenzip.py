@@ -2,7 +2,8 @@
 
 py7zr parses the headers and unpacks the streams; every file is written by this package. Its own `extract`
 gives out as much at once as the machine has memory for, so its streams are read here piece by piece. Only
-methods that give no more than is asked for are taken.
+methods that give no more than is asked for are taken; and not PPMd, whose reader writes outside of its memory
+when an archive is made to deceive it.
 """
 
 from __future__ import annotations
@@ -40,17 +41,10 @@ MAX_NAMES: Final = 2_000_000
 """Entries that such a directory may list."""
 _START: Final = struct.Struct("<6s2BLQQL")
 _HEADER, _STREAMS, _FILES, _PACKED = b"\x01", b"\x04", b"\x05", b"\x17"
-_COPY, _DELTA, _LZMA, _LZMA2, _PPMD, _BZIP2 = (
-    b"\x00",
-    b"\x03",
-    b"\x03\x01\x01",
-    b"\x21",
-    b"\x03\x04\x01",
-    b"\x04\x02\x02",
-)
+_COPY, _DELTA, _LZMA, _LZMA2, _BZIP2 = b"\x00", b"\x03", b"\x03\x01\x01", b"\x21", b"\x04\x02\x02"
 _FILTERS: Final = frozenset(map(bytes.fromhex, ("03030103", "03030205", "03030501", "03030701", "03030805")))
 """What makes programs pack better: for x86, PowerPC, ARM, ARM Thumb and SPARC."""
-_READ: Final = frozenset({_COPY, _DELTA, _LZMA, _LZMA2, _PPMD, _BZIP2}) | _FILTERS
+_READ: Final = frozenset({_COPY, _DELTA, _LZMA, _LZMA2, _BZIP2}) | _FILTERS
 _ENCRYPTED: Final = b"\x06\xf1"
 _FROM_1601: Final = 11_644_473_600
 _NANOSECONDS: Final = 1_000_000_000
@@ -135,7 +129,10 @@ class _Content:
         idle = 0
         while self._left:
             before = self._stream.consumed
-            piece = bytes(self._stream.decompress(self._file, min(size, self._left, PIECE)))
+            try:
+                piece = bytes(self._stream.decompress(self._file, min(size, self._left, PIECE)))
+            except Exception as error:  # each method raises its own
+                raise Damage(f"{type(error).__name__}: {error}") from error
             if piece:
                 self._left -= len(piece)
                 self._sum = zlib.crc32(piece, self._sum)
@@ -241,7 +238,7 @@ def _check_methods(folder: Folder) -> None:
 
 
 def _memory(method: bytes, properties: bytes) -> int:
-    if method in {_LZMA, _PPMD}:
+    if method == _LZMA:
         return int.from_bytes(properties[1:5], "little")
     if method == _LZMA2 and properties:
         return 0xFFFFFFFF if properties[0] >= 40 else (2 | properties[0] & 1) << (properties[0] // 2 + 11)
