@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
+import io
 import lzma
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +143,37 @@ def test_the_sums_are_those_of_the_formats():
     with pytest.raises(lzma.LZMAError):
         lzma.decompress(lzma.compress(SHORT)[:-1])
     assert zstd_of(b"")[4] & 4
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_disk_that_cannot_be_read_is_not_called_damage(tmp_path, monkeypatch, form):
+    """Each read in turn fails; whatever is told, it is not that the archive is wrong."""
+    archive = tmp_path / "archive"
+    archive.write_bytes(FORMATS[form](*BAG.items()) if form != "tar" else SHORT + bytes(1 << 17))
+    reads = []
+
+    class Failing(io.FileIO):
+        fails = 0
+
+        def readinto(self, buffer, /):
+            reads.append(1)
+            if len(reads) == self.fails:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().readinto(buffer)
+
+    real = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, *words, **rest: Failing(path) if path == archive else real(path, *words, **rest),
+    )
+    codes = set()
+    for Failing.fails in range(1, 30):
+        reads.clear()
+        folder = tmp_path / f"failing-{Failing.fails}"
+        folder.mkdir()
+        try:
+            extract(archive, folder)
+        except HeritageError as error:
+            codes.add(error.code)
+    assert codes == {"archive-unreadable"}

@@ -131,6 +131,8 @@ class _Content:
             before = self._stream.consumed
             try:
                 piece = bytes(self._stream.decompress(self._file, min(size, self._left, PIECE)))
+            except HeritageError:
+                raise
             except Exception as error:  # each method raises its own
                 raise Damage(f"{type(error).__name__}: {error}") from error
             if piece:

@@ -66,6 +66,7 @@ class Streams:
         self._begin = begin
         self._stream: Decompressor | None = begin()
         self._ahead = b""
+        self._wrong: tuple[type[Exception], ...] = (lzma.LZMAError, *zstd.errors())
 
     def read(self, size: int, /) -> bytes:
         """Return `size` bytes, fewer at the end only.
@@ -74,12 +75,11 @@ class Streams:
             Damage: a stream is cut, or wrong, or something else follows.
             EvidenceInvalid: it would take too much memory (`archive-memory`).
         """
-        wrong: tuple[type[Exception], ...] = (lzma.LZMAError, *zstd.errors())
         out = bytearray()
         while len(out) < size and self._stream is not None:
             try:
                 out += self._piece(self._stream, size - len(out))
-            except wrong as error:
+            except self._wrong as error:
                 if "memory" in str(error).lower():
                     refuse_memory(str(error))
                 raise Damage(str(error)) from error

@@ -8,6 +8,7 @@ written by this package. What an archive says about its own end is checked.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import struct
 import tarfile
@@ -32,6 +33,8 @@ from heritage_ledger.home.room import Room, free_room
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from _typeshed import WriteableBuffer
 
     from heritage_ledger.bags.archives.entries import Readable
 
@@ -67,8 +70,11 @@ def is_archive(path: Path) -> bool:
     Raises:
         OperationFailed: it is a file that cannot be read (`archive-unreadable`).
     """
-    if not path.is_file():
-        return False
+    try:
+        if not path.is_file():
+            return False
+    except OSError:
+        return False  # nothing is said of it; whoever opens it tells
     with _opened(path) as file, _reading(path):
         return recognise(file) is not None
 
@@ -114,17 +120,48 @@ def extract(
 @contextlib.contextmanager
 def _opened(archive: Path) -> Iterator[IO[bytes]]:
     try:
-        file = archive.open("rb")
+        raw = _Disk(archive)
     except OSError as error:
-        raise OperationFailed(
-            "archive-unreadable",
-            "the archive cannot be opened",
-            path=show_path(str(archive)),
-            found=error.strerror,
-            advice="check owner and permissions",
-        ) from error
-    with file:
+        raise _unreadable(archive, error) from error
+    with io.BufferedReader(raw) as file:
         yield file
+
+
+class _Disk(io.RawIOBase):
+    """The archive's own bytes: an error of the disk says nothing about them, and must not pass for damage."""
+
+    def __init__(self, archive: Path) -> None:
+        self.name = str(archive)
+        self._file = archive.open("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        try:
+            return self._file.readinto(buffer)
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _unreadable(archive: Path | str, error: OSError) -> OperationFailed:
+    return OperationFailed(
+        "archive-unreadable",
+        "the archive cannot be read; nothing is said of what is in it",
+        path=show_path(str(archive)),
+        found=error.strerror,
+        advice="check owner, permissions and disk",
+    )
 
 
 @contextlib.contextmanager
