@@ -97,25 +97,33 @@ def check_bag(
     )
 
 
-def verify_bag(path: Path, *, progress: Progress = SILENT) -> Verdict:
-    """Check any bag, without a home: nothing is known about it but what it says itself.
+def check_bag_at(path: Path, claim: Claim | None, progress: Progress) -> CheckedBag:
+    """Check the bag at `path`, a folder or an archive, as `check_bag` does.
 
-    One in an archive is unpacked aside first, into a temporary folder that is gone afterwards.
+    An archive is unpacked aside first, into a temporary folder that is gone afterwards.
 
     Raises:
         OperationFailed: there is no bag at `path` (`not-a-bag`), or the archive is of no kind that is read.
         EvidenceInvalid: the archive is damaged or refused (`archive-…`).
         DiskProblem: it does not fit where temporary files lie (`disk-full`).
     """
-    if is_archive(path):
-        with _aside() as folder:
-            progress.begin("extract")
-            out = extract(path, folder)
-            progress.begin("verify")
-            checked = check_bag(out.root, None, progress, beside=out.findings)
-    else:
+    if not is_archive(path):
         progress.begin("verify")
-        checked = check_bag(path, None, progress)
+        return check_bag(path, claim, progress)
+    with _aside() as folder:
+        progress.begin("extract")
+        out = extract(path, folder)
+        progress.begin("verify")
+        return check_bag(out.root, claim, progress, beside=out.findings)
+
+
+def verify_bag(path: Path, *, progress: Progress = SILENT) -> Verdict:
+    """Check any bag, without a home: nothing is known about it but what it says itself.
+
+    Raises:
+        OperationFailed, EvidenceInvalid, DiskProblem: as from `check_bag_at`.
+    """
+    checked = check_bag_at(path, None, progress)
     why = "a bag alone does not show who recorded it; use `heritage check PROOF --bag`"
     return Verdict(
         subject=str(path),

@@ -16,6 +16,7 @@ from heritage_ledger.fixity.bag import verify_bag
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.home.room import Room
 from heritage_ledger.progress import Silent
+from heritage_ledger.provenance.check import check_proof
 from heritage_testkit.archives import FORMATS, PACKERS, bag, info, tar_of, zip_info, zip_of
 
 FILES = bag({"a.txt": b"one\n", "deep/é.txt": b"two\n"})
@@ -61,6 +62,17 @@ def test_each_format_is_adopted_and_verified(ledger, tmp_path, aside, form):
     assert verdict.outcome is Outcome.PASS
     assert verdict.package_cid == receipt.package_cid
     assert verdict.subject == str(archive)
+
+
+@pytest.mark.parametrize("form", ["tar.gz", "zip"])
+def test_a_proof_is_checked_with_the_bag_in_an_archive(ledger, tmp_path, aside, form):
+    ledger.adopt(written(tmp_path, "bag", FORMATS[form](*FILES.items())), asset=ASSET)
+    keys = [key.vkey for key in ledger.log_keys()]
+    proof = ledger.prove(ASSET)
+    assert check_proof(proof, keys, bag=tmp_path / "bag").outcome is Outcome.PASS
+    other = written(tmp_path, "other", FORMATS[form](*bag({"a.txt": b"other"}).items()))
+    verdict = check_proof(proof, keys, bag=other)
+    assert "package-cid" in {found.code for found in verdict.findings}
 
 
 @pytest.mark.parametrize("form", FORMATS)
