@@ -120,19 +120,19 @@ def extract(
 @contextlib.contextmanager
 def _opened(archive: Path) -> Iterator[IO[bytes]]:
     try:
-        raw = _Disk(archive)
+        raw = archive.open("rb", buffering=0)
     except OSError as error:
         raise _unreadable(archive, error) from error
-    with io.BufferedReader(raw) as file:
+    with io.BufferedReader(_Disk(raw, str(archive))) as file:
         yield file
 
 
 class _Disk(io.RawIOBase):
     """The archive's own bytes: an error of the disk says nothing about them, and must not pass for damage."""
 
-    def __init__(self, archive: Path) -> None:
-        self.name = str(archive)
-        self._file = archive.open("rb", buffering=0)
+    def __init__(self, file: io.FileIO, name: str) -> None:
+        self.name = name
+        self._file = file
 
     def readable(self) -> bool:
         return True

@@ -110,6 +110,8 @@ def _names(info: zipfile.ZipInfo) -> tuple[str, ...]:
         return (info.orig_filename,)
     raw = info.orig_filename.encode("cp437")
     told = _extra(info, "name")
+    if told is not None and len(told) < 5:
+        raise Damage("a Unicode Path field is cut")
     if told is not None and told[:1] == b"\x01" and told[1:5] == struct.pack("<L", zlib.crc32(raw)):
         return (told[5:].decode(),)
     # no manifest lists the folder that holds the bag, so it has one reading
