@@ -18,8 +18,8 @@ def needs_extra(form: str) -> NoReturn:
     """
     raise OperationFailed(
         "archive-needs-extra",
-        f"{form} archives need a library that is not installed",
+        "the archive needs a library that is not installed",
         expected=COMMAND,
-        found="no library",
-        advice=f"run {COMMAND} and try again, or unpack it yourself and adopt the folder",
+        found=f"no library for {form}",
+        advice="install the extra `archives` and try again, or unpack it yourself and adopt the folder",
     )
