@@ -299,8 +299,8 @@ def main() -> None:
     about = (
         "given.archive is a file: strings are bytes in hexadecimal, numbers are so many zero bytes. It "
         "unpacks to the folder `bag` with exactly expect.files (contents in hexadecimal), with the codes of "
-        "expect.warnings; or it is refused with expect.error, and expect.entries are the codes of the entries "
-        "that are named."
+        "expect.warnings; or it is refused with expect.error, and expect.entries are the codes of the "
+        "entries that are named."
     )
     cases = [
         {
