@@ -270,7 +270,7 @@ class Ledger:
         storage_class: str = DEFAULT_CLASS,
         progress: Progress = SILENT,
     ) -> Receipt:
-        """Validate a bag made elsewhere (a folder, tar, tar.gz or zip) and take it in unchanged.
+        """Validate a bag made elsewhere (a folder, tar, zip or 7z) and take it in unchanged.
 
         Without `asset` the bag's External-Identifier names it, if that is a URI. `skip_held` as for `ingest`.
 

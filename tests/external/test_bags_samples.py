@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import bagit
 import pytest
 
-from heritage_ledger.bags.archives import extract, is_archive
+from heritage_ledger.bags.archives.unpack import extract, is_archive
 from heritage_ledger.bags.names import encode_path
 from heritage_ledger.bags.validate import validate_bag
 from heritage_ledger.bags.write import BagWriter
@@ -59,7 +59,7 @@ VERDICTS = {
 
 
 def opened(path: Path, target: Path) -> Path:
-    return extract(path, target) if is_archive(path) else path
+    return extract(path, target).root if is_archive(path) else path
 
 
 def test_every_sample_has_a_verdict():

@@ -6,13 +6,17 @@ import contextlib
 import hashlib
 import io
 import shutil
+import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heritage_ledger.bags.archives import extract
+from heritage_ledger.bags.archives.limits import Limits
+from heritage_ledger.bags.archives.unpack import extract
 from heritage_ledger.bags.fetch import parse_fetch
 from heritage_ledger.bags.manifests import parse_manifest
 from heritage_ledger.bags.names import TreeNames, check_path, decode_path, encode_path
@@ -26,6 +30,7 @@ from heritage_ledger.bags.validate import validate_bag
 from heritage_ledger.bags.write import BagWriter, format_manifest_line
 from heritage_ledger.content.reading import read_small
 from heritage_ledger.errors import EvidenceInvalid, HeritageError, Severity, UsageError
+from heritage_testkit.archives import FORMATS, bag, seven_zip_of, tar_of
 
 OLD = (0, 97)
 NEW = (1, 0)
@@ -146,17 +151,72 @@ def test_a_bag_that_was_written_is_valid_until_one_byte_of_it_changes(files, dat
         assert not changed.is_valid
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=600), st.sampled_from([b"", b"PK\x03\x04", b"\x1f\x8b\x08\0"]))
-def test_archives_of_any_bytes_are_refused_in_our_words(data, start):
+def unpacked_or_refused(data: bytes) -> bool:
+    """Say whether it comes out; everything else must be said in our words."""
     folder = Path(tempfile.mkdtemp())
     try:
-        (folder / "archive").write_bytes(start + data)
+        (folder / "archive").write_bytes(data)
         (folder / "target").mkdir()
         with contextlib.suppress(HeritageError):
-            extract(folder / "archive", folder / "target")
+            extract(folder / "archive", folder / "target", limits=SMALL)
+            return True
+        return False
     finally:
         shutil.rmtree(folder)
+
+
+SMALL = Limits(size=1 << 20, files=100)
+STARTS = [
+    b"",
+    b"PK\x03\x04",
+    b"\x1f\x8b\x08\0",
+    b"7z\xbc\xaf\x27\x1c",
+    b"\xfd7zXZ\0",
+    b"BZh9",
+    b"\x28\xb5\x2f\xfd",
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=600), st.sampled_from(STARTS))
+def test_archives_of_any_bytes_are_refused_in_our_words(data, start):
+    unpacked_or_refused(start + data)
+
+
+WHOLE = {form: make(*bag({"a": b"one", "b/é": bytes(range(256))}).items()) for form, make in FORMATS.items()}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@given(st.data())
+def test_an_archive_with_changes_is_refused_in_our_words_or_comes_out(form, data):
+    wrong = bytearray(WHOLE[form])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(wrong) - 1))
+        wrong[at] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.one_of(st.just(len(wrong)), st.integers(0, len(wrong))))
+    unpacked_or_refused(bytes(wrong[:cut]))
+
+
+@given(st.data())
+def test_a_changed_7z_whose_sums_are_right_again_is_refused_in_our_words(data):
+    """What an attacker would send: the directory is changed, and its check sums are made to fit."""
+    wrong = bytearray(seven_zip_of(("bag/bagit.txt", b"x" * 300), ("bag/data/a", b"y"), encoded=False))
+    start = 32 + int.from_bytes(wrong[12:20], "little")
+    for _ in range(data.draw(st.integers(1, 4))):
+        wrong[data.draw(st.integers(start, len(wrong) - 1))] = data.draw(st.integers(0, 255))
+    wrong[28:32] = zlib.crc32(wrong[start:]).to_bytes(4, "little")
+    wrong[8:12] = zlib.crc32(wrong[12:32]).to_bytes(4, "little")
+    unpacked_or_refused(bytes(wrong))
+
+
+@given(st.data())
+def test_a_changed_tar_whose_sums_are_right_again_is_refused_in_our_words(data):
+    wrong = bytearray(tar_of(("bag/bagit.txt", b"x" * 300), ("bag/data/a", b"y"), form=tarfile.GNU_FORMAT))
+    for _ in range(data.draw(st.integers(1, 4))):
+        wrong[data.draw(st.integers(0, 511))] = data.draw(st.integers(0, 255))
+    wrong[148:156] = b" " * 8
+    wrong[148:156] = b"%06o\0 " % sum(wrong[:512])
+    unpacked_or_refused(bytes(wrong))
 
 
 @given(st.binary(max_size=20))

@@ -83,7 +83,7 @@ def ingest(
 def adopt(
     context: typer.Context,
     bag: Annotated[
-        Path, typer.Argument(metavar="BAG", parser=named_path, help="A bag: a folder, tar, tar.gz or zip.")
+        Path, typer.Argument(metavar="BAG", parser=named_path, help="A bag: a folder, tar, zip or 7z.")
     ],
     *,
     asset: Annotated[

@@ -20,6 +20,7 @@ app = typer.Typer()
     "heritage verify https://museum.example/object/1887.12",
     "heritage verify --deep",
     "heritage verify --bag delivery-2026-03/",
+    "heritage verify --bag delivery-2026-03.tar.gz",
 )
 def verify(
     context: typer.Context,
@@ -32,7 +33,10 @@ def verify(
         bool, typer.Option("--deep", help="Use no index, and check log, keys and index too.")
     ] = False,
     bag: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Check this bag, whoever made it; needs no home.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Check this bag, a folder or an archive, whoever made it; needs no home."
+        ),
     ] = None,
 ) -> Ending:
     """Check bag rules, digests, addresses, signatures and the log. Nothing is ever written.

@@ -72,7 +72,7 @@ def check(
     ],
     bag: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="A bag that the proof is to be about, every byte of it."),
+        typer.Option(metavar="PATH", help="A bag, folder or archive, that the proof is to be about."),
     ] = None,
     policy: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from heritage_ledger.bags.archives import extract, is_archive
+from heritage_ledger.bags.archives.unpack import extract, is_archive
 from heritage_ledger.bags.names import show_path
 from heritage_ledger.bags.read import open_bag
 from heritage_ledger.bags.validate import validate_bag
@@ -59,7 +59,7 @@ class Adoption:
 
 
 def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
-    """Validate a bag (a folder, tar, tar.gz or zip), take it in, and return the receipt.
+    """Validate a bag (a folder, tar, zip or 7z), take it in, and return the receipt.
 
     The copy is what is validated, so a byte lost on the way is found.
 
@@ -75,7 +75,7 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
         PackageGraph(folder=work.root) as graph,
     ):
         longest = longest_path(books.home)
-        _bring(request.bag, work.bag, longest, progress)
+        beside = _bring(request.bag, work.bag, longest, progress)
         _check_depth(work.bag, longest)
         report = _validate(work.bag, graph, progress)
         root = graph.finish()
@@ -101,7 +101,7 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
                 tag_files=graph.count - report.files,
                 shared=0,
                 started=started,
-                findings=report.findings,
+                findings=beside + report.findings,
                 storage_class=request.storage_class,
                 skip_held=request.skip_held,
                 is_named=named is not None,
@@ -110,26 +110,32 @@ def adopt(books: Books, request: Adoption, progress: Progress) -> Receipt:
         )
 
 
-def _bring(source: Path, target: Path, longest: int, progress: Progress) -> None:
-    """Put the bag, whatever it comes in, into the staged folder."""
+def _bring(source: Path, target: Path, longest: int, progress: Progress) -> tuple[Finding, ...]:
+    """Put the bag, whatever it comes in, into the staged folder; say what lay beside it."""
     if is_archive(source):
         progress.begin("extract")
         unpacked = target.with_name("unpacked")
         with writing(unpacked):
             unpacked.mkdir()
         room = free_room(target)
-        root = extract(source, unpacked, room=Room(room.bytes - ROOM_TO_SPARE, room.files))
+        out = extract(source, unpacked, room=Room(room.bytes - ROOM_TO_SPARE, room.files))
         with writing(target):
             target.rmdir()
-            root.rename(target)
-        return
+            out.root.rename(target)
+        return out.findings
     open_bag(source)  # says at once that there is no bag, before anything is copied
     _check_depth(source, longest)
     files = size = 0
+    others: list[Finding] = []
     for path, is_file in walk_package(source):
         if is_file:
+            status = lstat_below(source, path)
             files += 1
-            size += lstat_below(source, path).st_size
+            size += status.st_size
+            if not stat.S_ISREG(status.st_mode) and len(others) < MAX_FINDINGS:
+                others.append(_no_file(show_path(f"{source}/{path}"), status.st_mode))
+    if others:
+        raise _no_files(others)
     free = shutil.disk_usage(target).free
     if free < size + ROOM_TO_SPARE:
         raise DiskProblem(
@@ -147,22 +153,26 @@ def _bring(source: Path, target: Path, longest: int, progress: Progress) -> None
                 (target / path).mkdir(parents=True, exist_ok=True)
         else:
             _copy(source, path, target / path, progress)
+    return ()
 
 
-def _no_file(shown: str, mode: int) -> ProblemsFound:
+def _no_file(shown: str, mode: int) -> Finding:
+    return Finding(
+        "bag-link" if stat.S_ISLNK(mode) else "bag-special",
+        "a bag holds regular files only",
+        shown,
+        expected="a regular file",
+        advice="ask for a bag without it",
+    )
+
+
+def _no_files(found: list[Finding]) -> ProblemsFound:
     return ProblemsFound(
         "bag-invalid",
         "the bag holds something else than files and folders",
-        path=shown,
-        findings=(
-            Finding(
-                "bag-link" if stat.S_ISLNK(mode) else "bag-special",
-                "a bag holds regular files only",
-                shown,
-                expected="a regular file",
-                advice="ask for a bag without it",
-            ),
-        ),
+        path=found[0].path,
+        advice="ask for a bag without links and special files; nothing was kept",
+        findings=tuple(found),
     )
 
 
@@ -171,7 +181,7 @@ def _copy(bag: Path, path: str, target: Path, progress: Progress) -> None:
     try:
         status = lstat_below(bag, path)
         if not stat.S_ISREG(status.st_mode):
-            raise _no_file(shown, status.st_mode)
+            raise _no_files([_no_file(shown, status.st_mode)])
         reader = open_regular(bag, path)  # what took its place meanwhile is no file, or is read as it is
     except OSError as error:
         raise OperationFailed(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from heritage_ledger.bags.archives.unpack import extract, is_archive
 from heritage_ledger.bags.validate import DIGEST_CODES, validate_bag
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.content.package import PackageGraph
 from heritage_ledger.errors import Finding, HeritageError, UsageError
 from heritage_ledger.fixity.verdict import Stage, Verdict, judge, not_checked
+from heritage_ledger.home.durable import remove_tree, writing
 from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from heritage_ledger.bags.validate import BagReport
     from heritage_ledger.bags.walk import Outcome
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
 PAYLOAD_CID = "Payload-CID"
 """The element of bag-info.txt in which our bags state the address of their payload."""
+_LARGE: Final = Path("/var/tmp")  # noqa: S108 - the folder made in it is this process's alone
+"""The system's place for large temporary files, where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +62,13 @@ def check_bag(
     *,
     keep: Callable[[PackageGraph], None] | None = None,
     files: Callable[[tuple[str, ...]], Iterator[tuple[str, Outcome]]] | None = None,
+    beside: tuple[Finding, ...] = (),
 ) -> CheckedBag:
     """Read the bag in `root` once and check it; nothing is written.
 
     With `claim` the addresses are compared with it, and with what the bag says of itself in any case. `keep`
-    gets the finished graph of a bag that is the claimed one. `files` is that of `validate_bag`.
+    gets the finished graph of a bag that is the claimed one. `files` is that of `validate_bag`. `beside` are
+    findings about what the bag came in.
 
     Raises:
         OperationFailed: there is no bag in `root` (`not-a-bag`).
@@ -75,7 +84,7 @@ def check_bag(
             claimed = None if claim is None else claim.package_cid
             if keep is not None and claimed in {None, format_cid(package_cid)}:
                 keep(graph)
-    rules = [finding for finding in report.findings if finding.code not in DIGEST_CODES]
+    rules = [*beside, *(finding for finding in report.findings if finding.code not in DIGEST_CODES)]
     digests = [finding for finding in report.findings if finding.code in DIGEST_CODES]
     return CheckedBag(
         (
@@ -88,14 +97,33 @@ def check_bag(
     )
 
 
+def check_bag_at(path: Path, claim: Claim | None, progress: Progress) -> CheckedBag:
+    """Check the bag at `path`, a folder or an archive, as `check_bag` does.
+
+    An archive is unpacked aside first, into a temporary folder that is gone afterwards.
+
+    Raises:
+        OperationFailed: there is no bag at `path` (`not-a-bag`), or the archive is of no kind that is read.
+        EvidenceInvalid: the archive is damaged or refused (`archive-…`).
+        DiskProblem: it does not fit where temporary files lie (`disk-full`).
+    """
+    if not is_archive(path):
+        progress.begin("verify")
+        return check_bag(path, claim, progress)
+    with _aside() as folder:
+        progress.begin("extract")
+        out = extract(path, folder)
+        progress.begin("verify")
+        return check_bag(out.root, claim, progress, beside=out.findings)
+
+
 def verify_bag(path: Path, *, progress: Progress = SILENT) -> Verdict:
     """Check any bag, without a home: nothing is known about it but what it says itself.
 
     Raises:
-        OperationFailed: there is no bag at `path` (`not-a-bag`).
+        OperationFailed, EvidenceInvalid, DiskProblem: as from `check_bag_at`.
     """
-    progress.begin("verify")
-    checked = check_bag(path, None, progress)
+    checked = check_bag_at(path, None, progress)
     why = "a bag alone does not show who recorded it; use `heritage check PROOF --bag`"
     return Verdict(
         subject=str(path),
@@ -105,6 +133,21 @@ def verify_bag(path: Path, *, progress: Progress = SILENT) -> Verdict:
         ),
         package_cid=checked.package_cid,
     )
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[Path]:
+    """Give a temporary folder: in TMPDIR where that is set, else where the system has most room."""
+    places = [Path(tempfile.gettempdir())]
+    if "TMPDIR" not in os.environ and os.access(_LARGE, os.W_OK):
+        places.append(_LARGE)
+    place = max(places, key=lambda path: shutil.disk_usage(path).free)
+    with writing(place):
+        folder = Path(tempfile.mkdtemp(prefix="heritage-", dir=place))
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
 
 
 class _Feed:

@@ -15,7 +15,7 @@ from heritage_ledger.events.chronology import Bounds, check_cosigned, check_time
 from heritage_ledger.events.context import check_context_bytes
 from heritage_ledger.events.event import Event, check_origin, open_event, open_logged
 from heritage_ledger.events.timestamps import format_timestamp
-from heritage_ledger.fixity.bag import Claim, check_bag
+from heritage_ledger.fixity.bag import Claim, check_bag_at
 from heritage_ledger.fixity.evidence import history_of
 from heritage_ledger.fixity.verdict import Outcome, Stage, Verdict, judge, not_checked
 from heritage_ledger.log.checkpoint import open_checkpoint, unsigned
@@ -295,8 +295,7 @@ def _bag_stages(event: Event | None, bag: Path | None, progress: Progress) -> li
     if event is None or event.package_cid is None:
         why = "the event cannot be trusted" if event is None else "the event is about no package"
         return [not_checked(name, why) for name in names]
-    progress.begin("verify")
-    checked = check_bag(bag, Claim(event.package_cid, event.payload_cid, "the signed event"), progress)
+    checked = check_bag_at(bag, Claim(event.package_cid, event.payload_cid, "the signed event"), progress)
     stages = list(checked.stages)
     if stages[2].outcome is Outcome.NOT_CHECKED:
         unread = Finding(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import stat
 import struct
@@ -12,48 +11,14 @@ import zipfile
 
 import pytest
 
-from heritage_ledger.bags import archives
-from heritage_ledger.bags.archives import Limits, extract, is_archive
+from heritage_ledger.bags.archives import target, tars, zips
+from heritage_ledger.bags.archives.limits import Limits
+from heritage_ledger.bags.archives.unpack import extract, is_archive
 from heritage_ledger.errors import DiskProblem, EvidenceInvalid, HeritageError, OperationFailed
 from heritage_ledger.home.room import Room
+from heritage_testkit.archives import info, tar_of, zip_info, zip_of
 
 BAG = {"bag/bagit.txt": b"x", "bag/data/a": b"one", "bag/data/sub/b": b"two"}
-
-
-def info(name: str, **attributes) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    for key, value in attributes.items():
-        setattr(member, key, value)
-    return member
-
-
-def tar_of(*members, mode="w", form=tarfile.PAX_FORMAT) -> bytes:
-    """Members are (name or TarInfo, content)."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode, format=form) as tar:
-        for name, data in members:
-            member = name if isinstance(name, tarfile.TarInfo) else info(name)
-            if data is not None:
-                member.size = len(data)
-            tar.addfile(member, None if data is None else io.BytesIO(data))
-    return out.getvalue()
-
-
-def zip_of(*members, method=zipfile.ZIP_DEFLATED) -> bytes:
-    """Members are (name or ZipInfo, content)."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", method) as packed:
-        for name, data in members:
-            packed.writestr(name, data)
-    return out.getvalue()
-
-
-def zip_info(name: str, mode: int = 0, **attributes) -> zipfile.ZipInfo:
-    member = zipfile.ZipInfo(name)
-    member.external_attr = mode << 16
-    for key, value in attributes.items():
-        setattr(member, key, value)
-    return member
 
 
 @pytest.fixture
@@ -61,9 +26,9 @@ def unpack(tmp_path):
     def run(data: bytes, **limits):
         archive = tmp_path / "archive"
         archive.write_bytes(data)
-        target = tmp_path / "target"
-        target.mkdir()
-        return extract(archive, target, limits=Limits(**limits))
+        folder = tmp_path / "target"
+        folder.mkdir()
+        return extract(archive, folder, limits=Limits(**limits)).root
 
     return run
 
@@ -146,7 +111,6 @@ def test_names_that_are_not_utf8_keep_their_bytes(unpack):
         "C:x",
         "\\\\server\\x",
         "bag\\..\\..\\x",
-        "bag\\x",
         "././x",
         "./../x",
         "./",
@@ -163,28 +127,15 @@ def test_paths_that_lead_out_are_refused(refusal, make, name):
         info("link", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
         info("link", type=tarfile.SYMTYPE, linkname="bag/data/a"),
         info("link", type=tarfile.SYMTYPE, linkname="."),
-        info("link", type=tarfile.LNKTYPE, linkname="bag/data/a"),
         info("link", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
         info("pipe", type=tarfile.FIFOTYPE),
         info("device", type=tarfile.CHRTYPE, devmajor=1, devminor=5),
         info("disk", type=tarfile.BLKTYPE, devmajor=8),
-        info("sparse", type=tarfile.GNUTYPE_SPARSE),
-        info(
-            "sparse",
-            pax_headers={
-                "GNU.sparse.major": "1",
-                "GNU.sparse.minor": "0",
-                "GNU.sparse.size": "9",
-                "GNU.sparse.name": "x",
-            },
-        ),
-        info("sparse", pax_headers={"GNU.sparse.map": "0,1", "GNU.sparse.size": "99999999999"}),
     ],
     ids=lambda member: f"{member.name}-{member.linkname}",
 )
 def test_anything_but_files_and_folders_is_refused(refusal, member):
-    data = tar_of(*BAG.items(), (member, b"0\n0\n" if member.pax_headers else None))
-    assert refusal(data) in {"archive-refused", "archive-damaged"}
+    assert refusal(tar_of(*BAG.items(), (member, None))) == "archive-refused"
 
 
 def test_nothing_is_written_through_a_link(refusal, tmp_path):
@@ -278,10 +229,10 @@ def test_long_attributes_are_not_read_into_memory(refusal):
 
 
 def test_headers_have_a_limit(unpack, refusal, tmp_path):
-    fits = info("bag/bagit.txt", pax_headers={"comment": "x" * (archives.MAX_HEADER - 20_000)})
+    fits = info("bag/bagit.txt", pax_headers={"comment": "x" * (tars.MAX_HEADER - 20_000)})
     assert unpack(tar_of((fits, b"x")))
     (tmp_path / "target").rename(tmp_path / "first")
-    too_long = info("bag/bagit.txt", pax_headers={"comment": "x" * archives.MAX_HEADER})
+    too_long = info("bag/bagit.txt", pax_headers={"comment": "x" * tars.MAX_HEADER})
     assert refusal(tar_of((too_long, b"x"))) == "archive-refused"
 
 
@@ -293,10 +244,10 @@ def test_many_headers_one_after_another(refusal):
 def test_the_directory_of_a_zip_has_a_limit(unpack, refusal, monkeypatch, tmp_path):
     data = zip_of(*BAG.items())
     length = struct.unpack_from("<L", data, data.rfind(b"PK\x05\x06") + 12)[0]
-    monkeypatch.setattr(archives, "MAX_DIRECTORY", length)
+    monkeypatch.setattr(zips, "MAX_DIRECTORY", length)
     assert unpack(data)
     (tmp_path / "target").rename(tmp_path / "first")
-    monkeypatch.setattr(archives, "MAX_DIRECTORY", length - 1)
+    monkeypatch.setattr(zips, "MAX_DIRECTORY", length - 1)
     assert refusal(data) == "archive-refused"
 
 
@@ -317,7 +268,7 @@ def test_a_zip_with_long_records_comes_out(unpack):
 
 
 def test_long_records_do_not_get_round_the_limit(refusal):
-    assert refusal(_zip64(archives.MAX_DIRECTORY + 1)) == "archive-refused"
+    assert refusal(_zip64(zips.MAX_DIRECTORY + 1)) == "archive-refused"
 
 
 def test_long_records_elsewhere_are_refused(refusal):
@@ -333,7 +284,7 @@ def test_encrypted_files_are_refused(refusal):
     data = bytearray(zip_of(("bag/bagit.txt", b"x")))
     data[data.find(b"PK\x03\x04") + 6] |= 1
     data[data.find(b"PK\x01\x02") + 8] |= 1
-    assert refusal(bytes(data)) == "archive-refused"
+    assert refusal(bytes(data)) == "archive-encrypted"
 
 
 def test_a_zip_whose_two_headers_disagree_is_refused(refusal):
@@ -353,18 +304,18 @@ def test_a_cut_archive_never_passes_for_a_whole_one(whole, tmp_path):
     archive = tmp_path / "archive"
     for cut in range(0, len(whole) - 1, max(1, len(whole) // 97)):
         archive.write_bytes(whole[:cut])
-        target = tmp_path / f"target-{cut}"
-        target.mkdir()
+        folder = tmp_path / f"target-{cut}"
+        folder.mkdir()
         codes = []
         try:
-            extract(archive, target)
+            extract(archive, folder)
         except HeritageError as error:
             codes.append(error.code)
         out = {
-            str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()
+            str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
         }
         assert codes or all(BAG[name] == data for name, data in out.items())
-        assert set(codes) <= {"archive-damaged", "archive-refused", "not-a-bag"}
+        assert set(codes) <= {"archive-damaged", "not-a-bag"}
 
 
 @pytest.mark.parametrize(
@@ -379,7 +330,6 @@ def test_a_cut_archive_never_passes_for_a_whole_one(whole, tmp_path):
         b"\0" * 10_240,
         b"x" * 2_000,
         gzip.compress(b"", mtime=0),
-        gzip.compress(b"x" * 2000, mtime=0),
     ],
 )
 def test_what_is_no_archive(refusal, data):
@@ -392,7 +342,7 @@ def test_an_archive_without_a_bag(refusal, make):
 
 
 def test_two_folders_are_no_bag(refusal):
-    assert refusal(zip_of(*BAG.items(), ("__MACOSX/x", b"y"))) == "not-a-bag"
+    assert refusal(zip_of(*BAG.items(), ("other/x", b"y"))) == "not-a-bag"
 
 
 def test_a_name_that_no_file_system_takes(refusal):
@@ -414,7 +364,7 @@ def test_a_disk_that_refuses_is_not_called_damage(tmp_path, monkeypatch):
     def full(*_):
         raise DiskProblem("disk-full", "the disk is full", advice="free space")
 
-    monkeypatch.setattr(archives, "write_all", full)
+    monkeypatch.setattr(target, "write_all", full)
     (tmp_path / "archive").write_bytes(tar_of(*BAG.items()))
     (tmp_path / "target").mkdir()
     with pytest.raises(DiskProblem):
