@@ -203,7 +203,8 @@ def test_a_backslash_is_a_letter_as_in_a_folder(unpack):
     files = bag({"scan\\007f.txt": b"x", "plain.txt": b"y"})
     report = validate_bag(unpack(tar_of(*files.items())))
     assert {(found.code, found.severity) for found in report.findings} == {
-        ("name-windows-character", Severity.WARNING)
+        ("name-windows-character", Severity.WARNING),
+        ("name-misread", Severity.WARNING),
     }
 
 
