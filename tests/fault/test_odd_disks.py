@@ -101,6 +101,8 @@ def _live(home: Path, backup: Path, source: Path) -> None:
         ledger.backup(backup)
         assert _sound(ledger)
     assert not list(home.rglob(".*.tmp"))
+    with Ledger.restore(backup, home.with_name("again")) as ledger:
+        assert _sound(ledger)
 
 
 def test_a_home_is_refused_where_numbers_are_not_stable(tmp_path):
