@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -121,3 +122,36 @@ def test_the_entrypoint_hands_the_passphrase_over(tmp_path):
         check=True,
     )
     assert done.stdout == "a secret|list a b\n"
+
+
+UNIT = DEPLOY / "heritage-node.service"
+
+
+def systemd_analyze(*words):
+    program = shutil.which("systemd-analyze")
+    if program is None and os.environ.get("CI") == "true":
+        pytest.fail("required in CI: systemd-analyze, of the package systemd")
+    if program is None:
+        pytest.skip("systemd-analyze is not here")
+    return subprocess.run([program, *words], capture_output=True, text=True, check=False)
+
+
+def test_the_unit_is_one_and_closes_what_a_node_does_not_need(tmp_path):
+    """An exposure of 3.0 is the most that is let pass; without a running systemd the file alone is judged."""
+    judged = systemd_analyze("security", "--offline=true", "--threshold=30", "--no-pager", str(UNIT))
+    assert judged.returncode == 0, judged.stdout[-300:]
+    program = tmp_path / "heritage"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/opt/heritage-ledger/bin/heritage", str(program)))
+    found = systemd_analyze("verify", "--man=no", str(copy))
+    assert UNIT.name not in found.stderr, found.stderr
+
+
+def test_the_unit_leaves_the_marks_of_the_home_alone():
+    """What tells a restored home lies in /dev/shm and in a folder of its own, and names the boot."""
+    text = UNIT.read_text()
+    assert "RemoveIPC=yes" not in text
+    assert "ProcSubset=pid" not in text
+    assert "HERITAGE_MARKS=/var/lib/heritage-marks" in text
