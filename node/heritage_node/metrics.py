@@ -99,14 +99,7 @@ def _look(service: Service) -> None:
     service.ledger.index.absorbed()
     for finding in examine_heads(service.ledger.home, service.ledger.settings):
         if finding.severity is Severity.ERROR:
-            raise OperationFailed(
-                finding.code,
-                finding.message,
-                path=finding.path,
-                expected=finding.expected,
-                found=finding.found,
-                advice=finding.advice,
-            )
+            raise OperationFailed.of(finding)
     root = service.ledger.home.root
     free, least = free_room(root).bytes, reserve_of(root, service.ledger.settings.node.reserve_mib).bytes
     if free < least:

@@ -210,9 +210,7 @@ class Service:
         evidence = self.ledger.evidence()
         if evidence.checkpoint is None:
             (found,) = evidence.checkpoint_findings
-            raise EvidenceInvalid(
-                found.code, found.message, path=found.path, expected=found.expected, found=found.found
-            )
+            raise EvidenceInvalid.of(found)
         return evidence.checkpoint
 
     def tell_looked(self) -> None:

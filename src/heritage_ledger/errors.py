@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ExitCode(IntEnum):
@@ -84,6 +84,19 @@ class HeritageError(Exception):
         self.advice = advice
         self.rule = rule
         self.findings = findings
+
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        """The error that says what a finding says, for work that cannot go on after it."""
+        return cls(
+            finding.code,
+            finding.message,
+            path=finding.path,
+            expected=finding.expected,
+            found=finding.found,
+            advice=finding.advice,
+            rule=finding.rule,
+        )
 
     @property
     def finding(self) -> Finding:

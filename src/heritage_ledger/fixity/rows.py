@@ -138,14 +138,7 @@ def check_complete(home: Home, index: Index, evidence: LogEvidence) -> None:
     """
     for verdict in RowsCheck(home, index).missing(evidence, list(index.packages()), set()):
         for finding in verdict.findings:
-            raise EvidenceInvalid(
-                finding.code,
-                finding.message,
-                path=finding.path,
-                expected=finding.expected,
-                found=finding.found,
-                advice=finding.advice,
-            )
+            raise EvidenceInvalid.of(finding)
 
 
 def _fits(assets: set[str]) -> Callable[[bytes], bool]:

@@ -9,7 +9,6 @@ import tempfile
 
 import pytest
 
-from heritage_ledger import Ledger
 from heritage_ledger.errors import DiskProblem, EvidenceInvalid, HeritageError, OperationFailed, ProblemsFound
 from heritage_ledger.fixity import bag as fixity
 from heritage_ledger.fixity.bag import verify_bag
@@ -21,14 +20,6 @@ from heritage_testkit.archives import FORMATS, PACKERS, bag, info, tar_of, zip_i
 
 FILES = bag({"a.txt": b"one\n", "deep/é.txt": b"two\n"})
 ASSET = "urn:example:archived"
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger.init(
-        tmp_path / "home", institution="Museum", origin="museum.example/ledger/1", passphrase=None
-    ) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -18,14 +18,6 @@ from heritage_ledger.home.layout import longest_path
 ASSET = "https://museum.example/object/a-rather-long-name-of-an-asset/1887.12"
 
 
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger.init(
-        tmp_path / "home", institution="Museum", origin="museum.example/ledger/1", passphrase=None
-    ) as opened:
-        yield opened
-
-
 def _deep(folder, size, *, name="é"):
     """Make a file below `folder` whose path has just so many bytes."""
     parts = []

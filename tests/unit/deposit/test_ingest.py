@@ -31,14 +31,6 @@ with Ledger.open(Path(sys.argv[1])) as ledger:
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    with Ledger.init(
-        tmp_path / "home", institution="Museum", origin="museum.example/ledger/1", passphrase=None
-    ) as opened:
-        yield opened
-
-
-@pytest.fixture
 def source(tmp_path):
     folder = tmp_path / "source"
     (folder / "sub").mkdir(parents=True)

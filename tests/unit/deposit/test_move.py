@@ -10,20 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from heritage_ledger import Ledger
 from heritage_ledger.errors import HeritageError, OperationFailed
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.progress import Silent
 
 ASSET = "urn:example:moved"
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger.init(
-        tmp_path / "home", institution="Museum", origin="museum.example/ledger/1", passphrase=None
-    ) as opened:
-        yield opened
 
 
 @pytest.fixture
