@@ -1,6 +1,6 @@
 """When each package was last compared with its signed address: a file under `checked/` for each, its time.
 
-The file says nothing but its time, and may be lost: then the package is due within one period, at a moment
+The file holds nothing, or `not whole`. It may be lost: then the package is due within one period, at a moment
 drawn by chance, so that not all packages of a home fall due at once.
 """
 
@@ -56,7 +56,7 @@ def due(home: Home, packages: Iterable[Cid], every: timedelta, now: float) -> It
             last = path.stat().st_mtime
         except FileNotFoundError:
             last = now - secrets.randbelow(int(period) + 1)
-            _note(path, last)
+            _note(path, last, is_whole=True)
         if last + period <= now:
             yield cid
 
@@ -68,15 +68,22 @@ def note_check(home: Home, cid: Cid, every: timedelta, now: float, *, is_whole: 
         DiskProblem: it cannot be noted.
     """
     early = max(0.0, every.total_seconds() - AGAIN_SECONDS)
-    _note(_path(home, cid), now if is_whole else now - early)
+    _note(_path(home, cid), now if is_whole else now - early, is_whole=is_whole)
+
+
+def is_noted_damaged(home: Home, cid: Cid) -> bool:
+    """Say whether a package was not whole when it was looked at last, as far as that was noted."""
+    with contextlib.suppress(OSError):
+        return _path(home, cid).stat().st_size > 0
+    return False
 
 
 def _path(home: Home, cid: Cid) -> Path:
     return home.checked / format_cid(cid)
 
 
-def _note(path: Path, when: float) -> None:
+def _note(path: Path, when: float, *, is_whole: bool) -> None:
     with writing(path):
         path.parent.mkdir(exist_ok=True)
-        path.touch()
+        path.write_bytes(b"" if is_whole else b"not whole\n")
         os.utime(path, (when, when))

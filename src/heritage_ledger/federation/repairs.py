@@ -19,7 +19,7 @@ from heritage_ledger.errors import HeritageError, TemporaryFailure
 from heritage_ledger.events.bodies import dissemination_body
 from heritage_ledger.events.timestamps import format_timestamp
 from heritage_ledger.federation.aside import settle
-from heritage_ledger.federation.checks import being_checked, due, note_check
+from heritage_ledger.federation.checks import being_checked, due, is_noted_damaged, note_check
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.mirroring import open_mirror_index
 from heritage_ledger.federation.repair import Repair, record_recovery
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from heritage_ledger.progress import Progress
 
 LOOK_SECONDS: Final = 3_600.0
-"""How often it is looked whether every own bag is in its place."""
+"""How often it is looked whether every own bag is in its place; always while one is not."""
 
 
 class Repairs:
@@ -123,7 +123,7 @@ class Repairs:
     def due(self, index: Index) -> list[Cid]:
         """The packages that the node should look at now, own ones first, in the order of the logs.
 
-        Own bags that are not there, as after a restore, are due at once; that is looked for every hour.
+        Own bags that are not there, as after a restore, are due at once where a peer says that it holds them.
         """
         every = timedelta(days=self._settings.node.check_days)
         if not every:
@@ -137,11 +137,17 @@ class Repairs:
         return [*missing, *due(self._home, dict.fromkeys(held), every, time.time())]
 
     def _missing(self, index: Index) -> list[Cid]:
+        """Own packages that are not in their places, not known to be damaged, and held by a peer."""
         if time.monotonic() < self._next_look:
             return []
-        self._next_look = time.monotonic() + LOOK_SECONDS
         places = ((row.package_cid, self._home.root / row.folder) for row in index.packages())
-        return [cid for cid, folder in places if not (folder.is_dir() or is_released(folder))]
+        absent = [cid for cid, folder in places if not (folder.is_dir() or is_released(folder))]
+        absent = [cid for cid in absent if not is_noted_damaged(self._home, cid)]
+        if not absent:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            return []
+        held = {one.package_cid for one in self._federation.copies(index) if one.holders}
+        return [cid for cid in absent if format_cid(cid) in held]
 
     def check(self, cid: Cid, *, progress: Progress = SILENT) -> list[Repaired]:
         """Compare a package with its address, mend what is not whole, and note that it was looked at.
