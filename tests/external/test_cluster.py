@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from heritage_ledger.errors import KeyProblem, OperationFailed, TemporaryFailure
 from heritage_ledger.fixity.verdict import Outcome
 from heritage_ledger.progress import SILENT
 from heritage_testkit.cluster import PASSWORD, USER, cluster
+from heritage_testkit.nodes import until
 
 pytestmark = [pytest.mark.external, pytest.mark.timeout(280), pytest.mark.xdist_group("cluster")]
 ORIGIN = "museum.example/ledger/1"
@@ -170,7 +172,14 @@ def test_a_peer_that_is_lost(settings, target, peers, tmp_path):
         lost.daemon.start()
         lost.start(peers.peers[0].address)
         peers.settle()
-    ledger.copies.ask("urn:example:4", progress=SILENT)
+
+    def asked():
+        """A peer that is back is given nothing before the others have heard what room it has."""
+        with contextlib.suppress(OperationFailed):
+            return ledger.copies.ask("urn:example:4", progress=SILENT) is not False
+        return False
+
+    until(asked)
     assert wait_for(ledger, "urn:example:4", 3).verified == 3
 
 

@@ -1,5 +1,6 @@
 """Every fault of a foreign server passes or is final, and both clients say the same of it."""
 
+import contextlib
 import errno
 import http.client
 import shutil
@@ -66,7 +67,7 @@ def wrapped(error):
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_passes_or_is_final_for_both_clients(name):
     error, fault = FAULTS[name]
-    service = Service("Kubo", parse_address("http://127.0.0.1:1"), None)
+    service = Service("Kubo", parse_address("http://127.0.0.1:1"), None)  # nothing is asked of it
     for one in wrapped(error):
         assert fault_of(one) is fault
         for raising in (partial(errors, "https://x.example"), service.errors):
@@ -92,15 +93,32 @@ def asks(url, ca_file):
     """Everything here that speaks TLS to others, asked once."""
     address = parse_address(url, ca_file=ca_file)
     cid = "bafkreifjjcie6lypi6ny7amxnfftagclbuxndqonfipmb64f2km2devei4"
-    yield "peers", lambda: Client(allow_private=True, waits=WAITS, ca_file=ca_file).get(url)
-    yield "Kubo by its library", lambda: KuboRpc(address, None, WAITS).version()
-    yield "Kubo", lambda: KuboRpc(address, None, WAITS)._service.call("POST", "/api/v0/version")
-    yield "Cluster", lambda: Cluster(address, None, WAITS)._service.call("GET", "/id")
-    yield (
-        "pinning",
-        lambda: PinningService(address, None, waits=WAITS)._service.call("GET", f"/pins?cid={cid}"),
-    )
-    yield "gateway", lambda: Gateway(address, None, WAITS)._service.call("GET", f"/ipfs/{cid}")
+    for name, make, ask in (
+        (
+            "peers",
+            lambda: Client(allow_private=True, waits=WAITS, ca_file=ca_file),
+            lambda client: client.get(url),
+        ),
+        ("Kubo by its library", lambda: KuboRpc(address, None, WAITS), lambda kubo: kubo.version()),
+        (
+            "Kubo",
+            lambda: KuboRpc(address, None, WAITS),
+            lambda kubo: kubo._service.call("POST", "/api/v0/version"),
+        ),
+        ("Cluster", lambda: Cluster(address, None, WAITS), lambda one: one._service.call("GET", "/id")),
+        (
+            "pinning",
+            lambda: PinningService(address, None, waits=WAITS),
+            lambda one: one._service.call("GET", f"/pins?cid={cid}"),
+        ),
+        (
+            "gateway",
+            lambda: Gateway(address, None, WAITS),
+            lambda one: one._service.call("GET", f"/ipfs/{cid}"),
+        ),
+    ):
+        with contextlib.closing(make()) as client:
+            yield name, partial(ask, client)
 
 
 @pytest.mark.parametrize("how", ["ca_file", "SSL_CERT_FILE", "SSL_CERT_DIR"])
