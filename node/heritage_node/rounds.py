@@ -171,7 +171,7 @@ async def _follow(service: Service, fences: Fences) -> None:
 def _sync(service: Service, peer: Peer) -> Done:
     synced = service.federation.sync_peer(peer, progress=service.progress)
     service.watch.note_look(peer.origin, synced.findings)
-    service.tell_looked()
+    service.loop.call_soon_threadsafe(service.looked.set)
     if synced.fork is not None:
         service.federation.spread(synced.fork)
     floor = service.federation.take_floor(peer, service.witness)

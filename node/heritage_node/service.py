@@ -81,11 +81,9 @@ class Service:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when somebody says that peers have something new."""
     noticed: set[str] = field(default_factory=set)
-    """Origins of peers that say it of their own logs, or want more of them cosigned than is mirrored."""
+    """Origins of peers that say it of their own logs, or had them cosigned."""
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a peer was looked at."""
-    synced: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set and cleared at once when a peer was looked at: whoever waits for its mirror looks once more."""
     progress: Stoppable = field(default_factory=Stoppable)
     suspects: set[Cid] = field(default_factory=set)
     """Packages that were found damaged while they were served."""
@@ -212,16 +210,6 @@ class Service:
             (found,) = evidence.checkpoint_findings
             raise EvidenceInvalid.of(found)
         return evidence.checkpoint
-
-    def tell_looked(self) -> None:
-        """Say, from any thread, that a peer was looked at."""
-
-        def tell() -> None:
-            self.looked.set()
-            self.synced.set()
-            self.synced.clear()
-
-        self.loop.call_soon_threadsafe(tell)
 
     def forks(self) -> list[StoredFork]:
         """The fork proofs that are kept here; the files are read again only when one of them changed."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from hashlib import sha256
-from typing import Final
 
 from aiohttp import web
 
@@ -17,7 +14,6 @@ from heritage_ledger.log.fork import ForkProof
 from heritage_ledger.log.note import parse_note
 from heritage_ledger.log.witness import (
     MAX_REQUEST_SIZE,
-    NOT_HELD,
     SIZE_TYPE,
     WitnessRefusal,
     parse_request,
@@ -26,8 +22,6 @@ from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.limits import read_body
 from heritage_node.service import SERVICE, Service
 
-HOLD_SECONDS: Final = 5.0
-"""How long a checkpoint waits for the mirror; whoever asked asks again later."""
 routes = web.RouteTableDef()
 
 
@@ -38,27 +32,14 @@ async def add_checkpoint(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     body = await read_body(request, MAX_REQUEST_SIZE)
     try:
-        lines = await _cosigned(request, service, body)
+        lines = await service.ask(request, _add, service, body)
     except WitnessRefusal as refusal:
         if refusal.size is not None:
             return web.Response(body=b"%d\n" % refusal.size, status=409, headers={"Content-Type": SIZE_TYPE})
         return web.Response(text=f"{refusal.code}: {refusal}\n", status=refusal.status)
+    # what only its log holds ends that log when its disk is lost: it is looked at soon
+    service.noticed.add(read_unverified(parse_request(body).checkpoint).origin)
     return web.Response(body=lines, headers={"Content-Type": "text/plain; charset=utf-8"})
-
-
-async def _cosigned(request: web.Request, service: Service, body: bytes) -> bytes:
-    """Have it cosigned; what is not mirrored yet is looked for at once, and waited for a little."""
-    end = time.monotonic() + HOLD_SECONDS
-    while True:
-        try:
-            return await service.ask(request, _add, service, body)
-        except WitnessRefusal as refusal:
-            if refusal.code != NOT_HELD or time.monotonic() >= end:
-                raise
-        service.noticed.add(read_unverified(parse_request(body).checkpoint).origin)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, end - time.monotonic())):
-                await service.synced.wait()
 
 
 def _add(service: Service, body: bytes) -> bytes:

@@ -13,7 +13,6 @@ import urllib.request
 import pytest
 
 from heritage_ledger import Ledger
-from heritage_testkit.between import between
 from heritage_testkit.dying import Child
 from heritage_testkit.nodes import Institution, federation, until
 from heritage_testkit.restores import RESTORES
@@ -176,38 +175,6 @@ def test_with_an_absent_partner_a_restored_home_is_decided_by_the_other(tmp_path
         forget_marks(museum)
         archive.stop()
         assert deposit(museum, tmp_path, 2, size=1000)["log_index"] == 2
-
-
-def test_what_a_node_cosigned_it_holds_and_gives_back(tmp_path):
-    """Whoever stands between hides the archive's log: then no more of it is cosigned."""
-    with federation(tmp_path, "museum", "archive") as (museum, archive), between(archive.url) as proxy:
-        museum.run("peer", "remove", archive.origin)
-        museum.run("peer", "add", proxy.url, "--yes", "--key", archive.key())
-        deposit(archive, tmp_path, 1, size=1000)
-        until(lambda: archive.standing()["size"] == museum.mirrored(archive) == 2)
-        archive.stop()
-        old = tmp_path / "old"
-        shutil.copytree(archive.home, old)
-        archive.start()
-        proxy.lie = lambda _handler, path, answer: (503, {}, b"") if path.startswith("/log/") else answer
-        deposit(archive, tmp_path, 2, size=1000)
-        time.sleep(3)
-        assert (
-            cosigned(museum, archive) == archive.standing()["size"] == 2
-        )  # the deposit is kept, and pending
-        assert "pending" in str(archive.run("show", "urn:example:2"))
-        proxy.lie = None
-        until(lambda: archive.standing()["size"] == 3)
-        assert cosigned(museum, archive) == museum.mirrored(archive) == 3
-
-        archive.stop()
-        shutil.rmtree(archive.home)
-        old.rename(archive.home)
-        forget_marks(archive)
-        archive.start()
-        third = deposit(archive, tmp_path, 3, size=1000)
-        assert third["log_index"] == 3  # the second came back first
-        assert len(signed(museum, archive)[archive.origin, 3]) == 1
 
 
 class Twins:

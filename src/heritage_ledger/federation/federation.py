@@ -175,8 +175,7 @@ class Federation:
     def witness(self, signers: Sequence[CosignatureSigner]) -> Witness:
         """This institution as a witness of its peers' logs; a log that forked is cosigned no more.
 
-        After a restore nothing of a log is cosigned before `take_floor`, and never more than
-        is mirrored here.
+        After a restore nothing of a log is cosigned before `take_floor`.
         """
 
         def verifiers(origin: str) -> Sequence[NoteVerifier]:
@@ -187,7 +186,7 @@ class Federation:
             unsure = self.state.look()
             return unsure is not None and unsure.needs_floor(origin)
 
-        return Witness(self.state, signers, verifiers, needs_floor, self.mirrored)
+        return Witness(self.state, signers, verifiers, needs_floor)
 
     def take_floor(self, peer: Peer, witness: Witness) -> tuple[Finding, ...]:
         """After a restore: learn how much of a peer's log this witness may have cosigned."""

@@ -7,12 +7,10 @@
     <the signed checkpoint>
 
 What a cosignature says: at this time the witness saw this tree, it was the largest of that log that it had
-seen, and it holds everything that the witness ever cosigned. A witness that mirrors the log cosigns no more
-of it than it holds, so that what is cosigned can be brought back. The heads that say so lie with the log's
-own in `state.db` and move by compare-and-swap before the answer goes out. A witness whose heads may be old,
-after a restore, cosigns nothing of a log before it has taken a floor of it
-(`heritage_ledger.federation.floor`); one that lost them for good retires its keys. The time that it names for
-a log never goes back.
+seen, and it holds everything that the witness ever cosigned. The heads that say so lie with the log's own in
+`state.db` and move by compare-and-swap before the answer goes out. A witness whose heads may be old, after a
+restore, cosigns nothing of a log before it has taken a floor of it (`heritage_ledger.federation.floor`); one
+that lost them for good retires its keys. The time that it names for a log never goes back.
 """
 
 from __future__ import annotations
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
 
 MAX_REQUEST_SIZE: Final = MAX_NOTE_SIZE + 64 * MAX_PROOF_HASHES
 """Bytes of a request: the proof and the checkpoint."""
-NOT_HELD: Final = "witness-not-held"
 SIZE_TYPE: Final = "text/x.tlog.size"
 """Media type of an answer that names the size which the witness holds."""
 
@@ -127,19 +124,16 @@ class Witness:
         signers: Sequence[CosignatureSigner],
         verifiers: Callable[[str], Sequence[NoteVerifier]],
         needs_floor: Callable[[str], bool] = lambda _: False,
-        held: Callable[[str], int] | None = None,
     ) -> None:
         """Cosign with every one of `signers`.
 
         `verifiers` gives the keys of an origin, none if it is unknown; `needs_floor` says of an origin that
-        its head here may be an old one, so that nothing of it is cosigned; `held` how many of its entries are
-        mirrored here, for a witness that keeps mirrors.
+        its head here may be an old one, so that nothing of it is cosigned.
         """
         self._state = state
         self._signers = tuple(signers)
         self._verifiers = verifiers
         self._needs_floor = needs_floor
-        self._held = held
 
     def add_checkpoint(self, data: bytes, *, time: int) -> bytes:
         """Return the cosignature lines for the checkpoint of a request; the head is on the disk by then.
@@ -147,7 +141,7 @@ class Witness:
         Raises:
             WitnessRefusal: 400 `witness-request`, `witness-old-size`; 404 `witness-origin`; 403
                 `witness-signature`; 409 `witness-conflict` with the size that is held; 422
-                `witness-proof`, `witness-root`; 503 `witness-floor`, `witness-not-held`.
+                `witness-proof`, `witness-root`; 503 `witness-floor`.
             HeritageError: the state cannot be read or written; nothing was cosigned.
         """
         request = parse_request(data)
@@ -172,7 +166,6 @@ class Witness:
         if request.old_size != known:
             raise _conflict(known)
         self._check_growth(request, checkpoint, head)
-        self._check_held(checkpoint)
         return self._cosign(name, head, checkpoint, note, time)
 
     def _cosign(self, name: str, head: Head | None, checkpoint: Checkpoint, note: Note, time: int) -> bytes:
@@ -256,16 +249,6 @@ class Witness:
             check_consistency(head.size, checkpoint.size, request.proof, head.root, checkpoint.root)
         except EvidenceInvalid as error:
             raise _bad_proof(error.message) from error
-
-    def _check_held(self, checkpoint: Checkpoint) -> None:
-        """What only its log holds ends that log when its disk is lost, once it is cosigned."""
-        if self._held is not None and (held := self._held(checkpoint.origin)) < checkpoint.size:
-            raise WitnessRefusal(
-                NOT_HELD,
-                "this witness cosigns what its mirror of the log holds, and that has not come so far",
-                status=503,
-                found=f"{held} of {checkpoint.size} entries",
-            )
 
     def _keep(self, name: str, old: Head | None, new: Head) -> None:
         try:

@@ -59,21 +59,6 @@ def refused(witness, data):
     return caught.value.status, caught.value.code
 
 
-def test_a_witness_that_keeps_mirrors_cosigns_no_more_than_it_holds(state, log):
-    held = {ORIGIN: 4}
-    witness = Witness(state, SIGNERS, lambda _: log.verifiers, held=held.__getitem__)
-    assert refused(witness, request(log, 0)) == (503, "witness-not-held")
-    assert witness.latest(ORIGIN) is None
-    held[ORIGIN] = 5
-    assert witness.add_checkpoint(request(log, 0), time=7)
-    log.append([b"one more"])
-    assert refused(witness, request(log, 5)) == (503, "witness-not-held")
-    assert refused(witness, request(log, 4)) == (
-        409,
-        "witness-conflict",
-    )  # how far it came is said in any case
-
-
 def test_growing_log_is_cosigned_by_every_key(witness, log):
     for old, entries in ((0, 0), (5, 3), (8, 600)):
         if entries:
