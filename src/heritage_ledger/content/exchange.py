@@ -179,6 +179,10 @@ class Exchange:
         self._connection = self._sock = None
         if connection is not None and (self.is_late or self.is_stopped) and connection.sock is sock:
             connection.close()
+        if sock is not None and (connection is None or connection.sock is not sock):
+            # closed by a library whose answer still holds it: nobody reads it any more
+            with contextlib.suppress(OSError):
+                os.close(socket.socket.detach(sock))
 
 
 class Body:
