@@ -5,6 +5,7 @@ The standard library cuts the lists and the quoted parameters; here are weights 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING
@@ -56,4 +57,4 @@ def _parse_range(part: str) -> MediaRange:
         number = min(1.0, max(0.0, float(weight)))
     except ValueError:
         number = 1.0
-    return MediaRange(kind.strip().lower(), parameters, number if number == number else 1.0)  # noqa: PLR0124 - a NaN
+    return MediaRange(kind.strip().lower(), parameters, 1.0 if math.isnan(number) else number)

@@ -158,9 +158,7 @@ def _headers(
 
 def _disposition(filename: str) -> str:
     """Name the file that an answer is saved as (RFC 6266): in ASCII, and in full where that is not enough."""
-    plain = "".join(
-        one if one.isascii() and one.isprintable() and one not in '"\\/' else "_" for one in filename
-    )
+    plain = _UNPLAIN.sub("_", filename)
     full = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
     return f'attachment; filename="{plain}"{full}'
 

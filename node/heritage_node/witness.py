@@ -12,12 +12,7 @@ from heritage_ledger.federation.forks import keep_fork
 from heritage_ledger.log.checkpoint import parse_checkpoint, read_unverified
 from heritage_ledger.log.fork import ForkProof
 from heritage_ledger.log.note import parse_note
-from heritage_ledger.log.witness import (
-    MAX_REQUEST_SIZE,
-    SIZE_TYPE,
-    WitnessRefusal,
-    parse_request,
-)
+from heritage_ledger.log.witness import MAX_REQUEST_SIZE, SIZE_TYPE, WitnessRefusal, parse_request
 from heritage_node.costs import Cost, Paging, Pool, costs
 from heritage_node.limits import read_body
 from heritage_node.service import SERVICE, Service

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from heritage_ledger.progress import Progress
 
 LOOK_SECONDS: Final = 3_600.0
-"""How often it is looked whether every own bag is in its place; always while one is not."""
+"""How often it is looked whether every own bag is in its place; at each look for work while one is not."""
 
 
 class Repairs:

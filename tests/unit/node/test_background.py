@@ -381,11 +381,12 @@ class Counting(Client):
 
 def test_a_witness_is_asked_once_for_each_checkpoint(tmp_path):
     museum, archive = (make_home(tmp_path, name) for name in ("museum", "archive"))
-    with running(archive, first=0.05) as good, running(museum) as node:
+    with running(archive) as good, running(museum) as node:
         introduce(museum, good.url)
         introduce(archive, node.url)
         with Ledger.open(museum) as ledger:
             assert ledger.federation.collect().is_met
+        assert good.service.noticed == {"museum.example/ledger/1"}  # what was cosigned is looked at soon
         for _ in range(2):  # a process that knows nothing yet goes by the note in the home
             with Ledger.open(museum) as ledger:
                 client = ledger.federation.client = Counting()
