@@ -13,6 +13,7 @@ from heritage_ledger.federation import restore as module
 from heritage_ledger.federation.restore import restore
 from heritage_ledger.home.settings import read_settings
 from heritage_ledger.home.state import StateStore
+from heritage_testkit.nodes import until
 from heritage_testkit.running import NODE, make_home, running
 
 ORIGIN = "museum.example/ledger/1"
@@ -135,6 +136,8 @@ def test_a_restore_from_peers_that_failed_is_begun_again(tmp_path, database):
         deposit(museum, 1)
         with Ledger.open(museum) as ledger:
             assert ledger.federation.collect().is_met
+        head = archive / "mirrors" / ORIGIN / "checkpoint"  # met means cosigned: the mirror may come later
+        until(lambda: head.is_file() and head.read_text().split("\n")[1] == "2")
         kept = tmp_path / "kept"
         kept.mkdir()
         for name in ("keys", "peers"):
