@@ -11,6 +11,7 @@ from aiohttp import web
 
 from heritage_ledger.content.cid import parse_cid_spelling
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
+from heritage_ledger.federation.protocol import PROTOCOL
 from heritage_ledger.federation.signing import NOTICE
 from heritage_ledger.index.resolve import recorded_at
 from heritage_ledger.log.fork import TYPE as FORK_TYPE
@@ -70,6 +71,8 @@ def _node(service: Service) -> dict[str, Any]:
     return {
         "institution": service.ledger.institution,
         "origin": service.ledger.origin,
+        "url": service.ledger.settings.node.url,
+        "protocol": PROTOCOL,
         "log_keys": [key.vkey for key in service.ledger.log_keys()],
         "size": service.checkpoint().size,
         "witnessed": standing.size if standing.required else None,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from heritage_ledger.errors import OperationFailed
+from heritage_ledger.federation.protocol import HEADER, PROTOCOL
 from heritage_ledger.ledger import Ledger
 from heritage_node import api, gateway, limits, logs, metrics, problems, rounds, routing, witness
 from heritage_node.admission import Admission
@@ -60,7 +61,12 @@ def make_app(service: Service, connections: limits.Connections) -> web.Applicati
         app.add_routes(module.routes)
     check_routes(app)
     app.on_startup.append(_read_files_in_pool)
+    app.on_response_prepare.append(_say_protocol)
     return app
+
+
+async def _say_protocol(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[HEADER] = str(PROTOCOL)
 
 
 async def _read_files_in_pool(app: web.Application) -> None:

@@ -123,7 +123,8 @@ class Service:
             )
         )
         self.witness = self.federation.witness(witness_signers(self.ledger.origin, self.keys))
-        self.gate = Gate(self.ledger.origin, self._key_of)
+        protocols = self.federation.protocols
+        self.gate = Gate(self.ledger.origin, self._key_of, protocols.seen, protocols.note)
         self._turn = threading.Lock()
         self._forks: list[StoredFork] = []
         self._forks_signature: tuple[tuple[str, int, int], ...] | None = None

@@ -24,6 +24,7 @@ from heritage_ledger.content.exchange import AnswerTooLarge, Body, Exchange, Wai
 from heritage_ledger.content.faults import PASSING_STATUSES, Fault, causes, check_final, fault_of, trust
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
 from heritage_ledger.federation.addresses import check_address
+from heritage_ledger.federation.protocol import HEADER, PROTOCOL, parse_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ SMALL: Final = 1 << 20
 CONNECTIONS: Final = 8
 """Connections to one peer that are kept for the next request."""
 _SAID: Final = 200
+_SENT: Final = {"Accept-Encoding": "identity", "User-Agent": "heritage-ledger", HEADER: str(PROTOCOL)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Client:
         self._live: weakref.WeakSet[Exchange] = weakref.WeakSet()
         self._is_stopped = False
         self._clocks: dict[str, float] = {}
+        self._protocols: dict[str, int] = {}
         self._manager = urllib3.PoolManager(
             num_pools=64,
             maxsize=CONNECTIONS,
@@ -124,6 +127,10 @@ class Client:
         """Seconds that the clock of the server at `url` was ahead of ours when it last answered."""
         return self._clocks.get(urlsplit(url).netloc)
 
+    def protocol_of(self, url: str) -> int | None:
+        """The protocol that the node at `url` said in its last answer; None where it said none."""
+        return self._protocols.get(urlsplit(url).netloc)
+
     @contextlib.contextmanager
     def opened(
         self,
@@ -137,7 +144,7 @@ class Client:
         """The answer of one request, its body not read yet."""
         check_url(url)
         with contextlib.closing(self._begin()) as exchange:
-            sent = {"Accept-Encoding": "identity", "User-Agent": "heritage-ledger", **(headers or {})}
+            sent = _SENT | dict(headers or {})
 
             def request() -> urllib3.BaseHTTPResponse:
                 return self._manager.request(
@@ -157,6 +164,7 @@ class Client:
             try:
                 stream = Stream(response, url, whole)
                 self._compare_clocks(url, stream.headers, began)
+                self._note_protocol(url, stream.headers)
                 _check_encoding(url, stream.headers)
                 yield stream
             except BaseException:
@@ -181,6 +189,11 @@ class Client:
                 now = time.time()
                 ahead = said + 0.5 - (began + now) / 2
                 self._clocks[urlsplit(url).netloc] = ahead if abs(ahead) > now - began + 1 else 0.0
+
+    def _note_protocol(self, url: str, headers: Mapping[str, str]) -> None:
+        said = parse_protocol(headers.get(HEADER.lower()))
+        if said is not None:
+            self._protocols[urlsplit(url).netloc] = said
 
     def ask(
         self,

@@ -28,9 +28,11 @@ from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, Notices
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.pledges import Duties, PackageHolders, package_holders
 from heritage_ledger.federation.promises import Promises
+from heritage_ledger.federation.protocol import Protocols
 from heritage_ledger.federation.repairs import Repairs
 from heritage_ledger.federation.replicas import Replicator
 from heritage_ledger.federation.source import PeerBlocks
+from heritage_ledger.federation.speaking import Speaker
 from heritage_ledger.federation.status import status_of
 from heritage_ledger.federation.witnessing import Witnesses, standing
 from heritage_ledger.fixity.evidence import open_log
@@ -306,10 +308,20 @@ class Federation:
         clock = note_clock(self.home.mirror_of(peer.origin), peer, self.client.clock_of(peer.url))
         return synced if clock is None else replace(synced, findings=(*synced.findings, clock))
 
+    @cached_property
+    def protocols(self) -> Protocols:
+        """What each peer was seen to speak."""
+        return Protocols(self.home)
+
+    @property
+    def speaker(self) -> Speaker:
+        """What signs requests to peers."""
+        return Speaker(self.client, lambda: self.node_key, self.settings.origin, self.protocols)
+
     @property
     def notices(self) -> Notices:
         """What tells peers that there is something new here."""
-        return Notices(self.client, self.node_key, self.settings.origin)
+        return Notices(self.speaker)
 
     def announce(self) -> None:
         """Tell every peer that there is something new here; who does not hear it looks by itself later."""
@@ -322,7 +334,7 @@ class Federation:
     def source(self, origin: str) -> PeerBlocks:
         """Blocks of packages of the log `origin`: asked of its own institution first, then of all others."""
         ordered = sorted(self.peers, key=lambda peer: peer.origin != origin)
-        return PeerBlocks(self.client, ordered, self.node_key, self.settings.origin)
+        return PeerBlocks(self.speaker, ordered)
 
     # holding for others
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 from heritage_ledger.errors import HeritageError
 from heritage_ledger.federation.client import answer_error, check_status
 from heritage_ledger.federation.fence import ask_all, finding_about
-from heritage_ledger.federation.signing import NOTICE, Request, sign_request
+from heritage_ledger.federation.signing import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from heritage_ledger.federation.client import Client
     from heritage_ledger.federation.peers import Peer
-    from heritage_ledger.identity.keys import Ed25519Signer
+    from heritage_ledger.federation.speaking import Speaker
 
+PATH: Final = "/api/v1/notices"
 CHECKPOINT_NOTICE: Final = "checkpoint"
 TAKEN: Final = 202
 """The status of a notice that was taken."""
@@ -26,11 +26,9 @@ NOTICE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """What the log `origin` says to its peers, signed by its node key. Any thread may use it."""
+    """What a log says to its peers, signed by its node key. Any thread may use it."""
 
-    client: Client
-    key: Ed25519Signer
-    origin: str
+    speaker: Speaker
 
     def tell(self, peer: Peer, kind: str, body: bytes = b"{}") -> None:
         """Send one peer a notice.
@@ -38,14 +36,10 @@ class Notices:
         Raises:
             HeritageError: it was not taken.
         """
-        url = f"{peer.url}/api/v1/notices"
-        request = Request("POST", url, body)
-        request.headers[NOTICE] = kind
-        headers = sign_request(request, self.key, origin=self.origin, audience=peer.origin)
-        answer = self.client.ask("POST", url, body=body, headers=headers)
+        answer = self.speaker.ask(peer, PATH, body, headers={NOTICE: kind})
         if answer.status != TAKEN:
-            check_status(answer, url)
-            raise answer_error(url, f"status {TAKEN}", f"status {answer.status}")
+            check_status(answer, f"{peer.url}{PATH}")
+            raise answer_error(peer.url, f"status {TAKEN}", f"status {answer.status}")
 
     def tell_all(self, peers: Iterable[Peer], kind: str, body: bytes = b"{}") -> None:
         """Tell peers at once, for `NOTICE_SECONDS` at most; whoever is slower may hear it or not."""

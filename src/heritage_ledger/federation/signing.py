@@ -1,9 +1,12 @@
 """Signed requests between nodes: RFC 9421 with Ed25519 (`specs/federation.md`, "Signed requests").
 
-The home of `http_message_signatures`. Covered are the method, the whole target, the digest of the body
-(RFC 9530), and `Heritage-Audience`, the origin of the log whose node is meant. The key id is the origin of
-the sender's log, whose genesis event names the key. A signature lives for a minute, and each nonce counts
-once. URLs are compared in one spelling, whoever typed them.
+The home of `http_message_signatures`. Covered are the method, path and query, the digest of the body (RFC
+9530), `Heritage-Audience`, the origin of the log whose node is meant, and `Heritage-Protocol`: not the name
+that the node was asked by, of which it may have many. The key id is the origin of the sender's log, whose
+genesis event names the key. A signature lives for a minute, and each nonce counts once.
+
+The form of release 0.1 covers the whole target instead; it is taken from whoever was never seen to speak a
+later protocol, and URLs are compared in one spelling then, whoever typed them.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from http_message_signatures.exceptions import HTTPMessageSignaturesException
 from http_message_signatures.structures import CaseInsensitiveDict
 
 from heritage_ledger.errors import EvidenceInvalid, KeyProblem, TemporaryFailure
+from heritage_ledger.federation.protocol import HEADER, PROTOCOL, parse_protocol
 from heritage_ledger.identity.keys import check_ed25519
 
 if TYPE_CHECKING:
@@ -51,7 +55,11 @@ NOTICE: Final = "Heritage-Notice"
 """The header that says what a notice is about: `checkpoint`, `fork` or `help`; signed where it is there."""
 TAG: Final = "heritage-ledger"
 _PORTS: Final = {"http": 80, "https": 443}
-_COVERED: Final = ("@method", "@target-uri", "content-digest", AUDIENCE.lower())
+_COVERED: Final = {
+    1: ("@method", "@target-uri", "content-digest", AUDIENCE.lower()),
+    2: ("@method", "@path", "@query", "content-digest", AUDIENCE.lower(), HEADER.lower()),
+}
+"""What is signed in each protocol."""
 
 
 @dataclass(slots=True)
@@ -119,13 +127,17 @@ def _normal_urls(urls: Sequence[str]) -> dict[str, None]:
     return found
 
 
-def sign_request(request: Request, signer: Ed25519Signer, *, origin: str, audience: str) -> dict[str, str]:
+def sign_request(
+    request: Request, signer: Ed25519Signer, *, origin: str, audience: str, protocol: int = PROTOCOL
+) -> dict[str, str]:
     """Return the headers that sign `request`, from the node of the log `origin` to that of `audience`.
 
     Those that `request` has already are among them; `Heritage-Notice` is signed too where it is one of them.
+    `protocol` is what the two nodes speak: `Protocols.of`.
     """
     request.url = normal_url(request.url)
     request.headers[AUDIENCE] = audience
+    request.headers[HEADER] = str(PROTOCOL)
     now = datetime.now(UTC)
     HTTPMessageSigner(signature_algorithm=_Ed25519, key_resolver=_Keys(lambda _: None, signer)).sign(
         request,
@@ -134,7 +146,10 @@ def sign_request(request: Request, signer: Ed25519Signer, *, origin: str, audien
         expires=now + timedelta(seconds=LIFETIME),
         nonce=secrets.token_urlsafe(18),
         tag=TAG,
-        covered_component_ids=(*_COVERED, *([NOTICE.lower()] if NOTICE in request.headers else ())),
+        covered_component_ids=(
+            *_COVERED[protocol],
+            *([NOTICE.lower()] if NOTICE in request.headers else ()),
+        ),
         body=request.body,
     )
     return dict(request.headers.items())
@@ -161,6 +176,8 @@ class Signed:
 
     origin: str
     covers_notice: bool
+    created: int
+    """When the sender says that it signed, in seconds since 1970."""
     _results: list[VerifyResult]
     _request: Request
     _verifier: HTTPMessageVerifier
@@ -176,9 +193,20 @@ class Signed:
 class Gate:
     """Lets requests in that a known peer signed for this node, each once. Any thread may use it."""
 
-    def __init__(self, origin: str, public: Callable[[str], bytes | None]) -> None:
-        """Guard the node of the log `origin`; `public` gives the key of a peer by its origin."""
+    def __init__(
+        self,
+        origin: str,
+        public: Callable[[str], bytes | None],
+        seen: Callable[[str], int] = lambda _: 1,
+        note: Callable[[str, int | None], None] = lambda _origin, _number: None,
+    ) -> None:
+        """Guard the node of the log `origin`; `public` gives the key of a peer by its origin.
+
+        `seen` gives the protocol that a peer was seen to speak, `note` is told the one that it signed.
+        """
         self._origin = origin
+        self._seen = seen
+        self._note = note
         self._verifier = HTTPMessageVerifier(signature_algorithm=_Ed25519, key_resolver=_Keys(public))
         self._pots: dict[str, _Pot] = {}
         self._turn = threading.Lock()
@@ -189,7 +217,7 @@ class Gate:
 
         Raises:
             KeyProblem: `request-unsigned`; nobody known signed it, not for this node, not now, or it came
-                before.
+                before. `request-protocol`; it is signed in an earlier protocol than the peer spoke before.
             TemporaryFailure: `request-too-many`; the peer signed more requests than are kept apart at once.
         """
         problem: KeyProblem | None = None
@@ -204,16 +232,35 @@ class Gate:
             self._check(results[0], request.headers[AUDIENCE])
             covered = {name.strip('"').partition('"')[0] for name in results[0].covered_components}
             origin = str(results[0].parameters["keyid"])
-            return Signed(origin, NOTICE.lower() in covered, results, request, self._verifier)
+            self._check_protocol(origin, covered, request.headers)
+            created = int(results[0].parameters["created"])
+            return Signed(origin, NOTICE.lower() in covered, created, results, request, self._verifier)
         raise problem or _refused("a URL of this node", "none")
 
+    def _check_protocol(self, origin: str, covered: set[str], headers: Mapping[str, str]) -> None:
+        """Refuse the form of an earlier protocol from a peer that is known to speak a later one."""
+        seen = self._seen(origin)
+        if HEADER.lower() in covered:
+            self._note(origin, parse_protocol(headers[HEADER]))
+        elif seen > 1:
+            raise KeyProblem(
+                "request-protocol",
+                "the request is signed in the form of an earlier protocol than this peer spoke before",
+                path=origin,
+                expected=f"protocol {min(seen, PROTOCOL)}",
+                found="protocol 1",
+                advice="if its node went back to an earlier release, add the peer again (peer add)",
+                rule="specs/federation.md, Protocols",
+            )
+
     def _verify(self, request: Request) -> list[VerifyResult]:
+        form = 1 if '"@target-uri"' in request.headers.get("Signature-Input", "") else 2
         try:
             results = self._verifier.verify(
                 request,
                 max_age=timedelta(seconds=MAX_LIFETIME),
                 expect_tag=TAG,
-                require_components=_COVERED,
+                require_components=_COVERED[form],
             )
         except (HTTPMessageSignaturesException, EvidenceInvalid, ValueError) as error:
             raise _refused("a signature that holds", str(error)[:120]) from error

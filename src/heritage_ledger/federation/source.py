@@ -13,7 +13,6 @@ from heritage_ledger.content.dagpb import parse_node
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing, HeritageError
 from heritage_ledger.federation.client import check_status
 from heritage_ledger.federation.fence import finding_about
-from heritage_ledger.federation.signing import Request, sign_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
 
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.errors import Finding
-    from heritage_ledger.federation.client import Client
     from heritage_ledger.federation.peers import Peer
-    from heritage_ledger.identity.keys import Ed25519Signer
+    from heritage_ledger.federation.speaking import Speaker
 
     Get: TypeAlias = Callable[[Cid], bytes]
     GetMany: TypeAlias = Callable[..., dict[Cid, bytes]]
 
+PATH: Final = "/api/v1/blocks"
 MAX_BATCH: Final = 512
 """Blocks that one request asks for."""
 BATCH_BYTES: Final = 8 << 20
@@ -51,14 +50,12 @@ class PeerBlocks:
     that does not answer is asked last, and `MAX_TRIES` times only.
     """
 
-    def __init__(self, client: Client, peers: Sequence[Peer], signer: Ed25519Signer, origin: str) -> None:
-        """Sign requests by `signer`, the node key of the log `origin`."""
+    def __init__(self, speaker: Speaker, peers: Sequence[Peer]) -> None:
+        """Sign requests by `speaker`."""
         self.given: Counter[str] = Counter()
         self.findings: list[Finding] = []
-        self._client = client
+        self._speaker = speaker
         self._peers = list(peers)
-        self._signer = signer
-        self._origin = origin
         self._turn = threading.Lock()
         self._away: Counter[str] = Counter()
 
@@ -105,15 +102,12 @@ class PeerBlocks:
                     self._peers.append(peer)
 
     def _ask(self, peer: Peer, cids: Sequence[Cid], found: dict[Cid, bytes], most: int | None) -> None:
-        url = f"{peer.url}/api/v1/blocks"
         body = json.dumps({"cids": [format_cid(cid) for cid in cids]}).encode()
-        request = Request("POST", url, body)
-        headers = sign_request(request, self._signer, origin=self._origin, audience=peer.origin)
         wanted = set(cids)
         size = len(cids) * MAX_SECTION if most is None else most
         limit = size + len(cids) * _SECTION_HEAD + _OVERHEAD
-        with self._client.opened("POST", url, limit=limit, body=body, headers=headers) as answer:
-            check_status(answer, url)
+        with self._speaker.opened(peer, PATH, body, limit=limit) as answer:
+            check_status(answer, f"{peer.url}{PATH}")
             for cid, block in open_car(answer.read, max_size=limit).blocks:
                 if cid not in wanted:
                     raise EvidenceInvalid(

@@ -167,6 +167,11 @@ class MirrorHome(Home):
         """How far the institution's clock is from ours: a note, in seconds."""
         return self.log / ".clock"
 
+    @property
+    def protocol(self) -> Path:
+        """The latest protocol that the institution's node was seen to speak: a note."""
+        return self.log / ".protocol"
+
     def folder_of(self, asset: str, version: int, cid: str) -> str:  # noqa: ARG002 - named by content alone
         """The folder of a replica relative to the home."""
         return f"replicas/{self.origin}/{cid}"

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import sys
 import time
 import types
 from datetime import datetime, timedelta
@@ -20,13 +21,31 @@ KEY, OTHER = (Ed25519Signer.from_seed(bytes([at]) * 32) for at in (1, 2))
 URL = "http://archive.example/api/v1/blocks"
 
 
+COVERED = {
+    1: ["@method", "@target-uri", "content-digest", "heritage-audience"],
+    2: ["@method", "@path", "@query", "content-digest", "heritage-audience", "heritage-protocol"],
+}
+"""The names on the wire, written out: what two releases say to each other must never change."""
+
+
+FORM = 2
+
+
+@pytest.fixture(params=[1, 2], autouse=True)
+def protocol(request, monkeypatch):
+    """Every rule holds in the form of each protocol."""
+    monkeypatch.setattr(sys.modules[__name__], "FORM", request.param, raising=False)
+    return request.param
+
+
 @pytest.fixture
 def gate():
     return Gate(RECEIVER, {SENDER: KEY.public}.get)
 
 
 def signed(*, method="POST", url=URL, body=b"{}", key=KEY, origin=SENDER, audience=RECEIVER):
-    return sign_request(Request(method, url, body), key, origin=origin, audience=audience)
+    request = Request(method, url, body)
+    return sign_request(request, key, origin=origin, audience=audience, protocol=FORM)
 
 
 def enter(gate, method, url, headers, body):
@@ -68,6 +87,9 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_whatever_is_changed_is_refused(gate, name):
+    if name == "another host" and FORM > 1:
+        assert enter(gate, *CHANGES[name]()) == SENDER  # the audience says whom it is for
+        return
     with pytest.raises(KeyProblem) as caught:
         enter(gate, *CHANGES[name]())
     assert caught.value.code == "request-unsigned"
@@ -168,11 +190,14 @@ def forged(
     fields = {
         "@method": "POST",
         "@target-uri": "http://archive.example/api/v1/blocks",
+        "@path": "/api/v1/blocks",
+        "@query": "?",
+        "heritage-protocol": "2",
         "content-digest": f"sha-256=:{digest}:",
         "heritage-audience": audience,
         **more,
     }
-    names = covered or ["@method", "@target-uri", "content-digest", "heritage-audience"]
+    names = covered or COVERED[FORM]
     inputs = " ".join(f'"{name}"' for name in names)
     parameters = f'({inputs});created={created};keyid="{SENDER}";alg="ed25519"'
     if lifetime is not None:
@@ -187,7 +212,7 @@ def forged(
         "Heritage-Audience": audience,
         "Signature-Input": f"sig={parameters}",
         "Signature": f"sig=:{signature}:",
-        **{name: value for name, value in fields.items() if name == "heritage-notice"},
+        **{name: fields[name] for name in ("heritage-notice", "heritage-protocol") if name in fields},
     }
 
 
@@ -198,9 +223,11 @@ def test_a_request_signed_by_the_letter_of_the_specification_is_let_in(gate):
 
 def test_what_we_send_is_what_the_specification_says():
     headers = signed()
-    assert set(headers) == {"Heritage-Audience", "Content-Digest", "Signature-Input", "Signature"}
+    named = {"Heritage-Audience", "Heritage-Protocol", "Content-Digest", "Signature-Input", "Signature"}
+    assert set(headers) == named
+    covered = re.escape(" ".join(f'"{name}"' for name in COVERED[FORM]))
     found = re.fullmatch(
-        r'pyhms=\("@method" "@target-uri" "content-digest" "heritage-audience"\);created=(\d+);'
+        rf"pyhms=\({covered}\);created=(\d+);"
         r'keyid="museum\.example/ledger/1";alg="ed25519";expires=(\d+);nonce="([\w-]{24})";tag="heritage-ledger"',
         headers["Signature-Input"],
     )
@@ -217,16 +244,16 @@ def test_what_we_send_is_what_the_specification_says():
         {"nonce": ""},
         {"tag": "another"},
         {"ahead": 60},
-        {"covered": ["@method", "@target-uri", "content-digest"]},
-        {"covered": ["@method", "@target-uri", "heritage-audience"]},
-        {"covered": ["@method", "content-digest", "heritage-audience"]},
-        {"covered": ["@target-uri", "content-digest", "heritage-audience"]},
+        *({"without": name} for name in dict.fromkeys(COVERED[1] + COVERED[2])),
         {"audience": "library.example/ledger/1"},
     ],
     ids=str,
 )
 def test_each_rule_of_a_signature_is_kept(gate, change):
-    refused(gate, forged(**change))
+    if "without" in change:
+        change = {"covered": [name for name in COVERED[FORM] if name != change["without"]]}
+    if change.get("covered") != COVERED[FORM]:  # it is a name of the other protocol
+        refused(gate, forged(**change))
     assert enter(gate, "POST", URL, forged(nonce="other"), b"{}") == SENDER
 
 
@@ -292,13 +319,30 @@ def test_a_node_has_several_names_and_no_other(gate):
 def test_what_a_notice_is_about_is_signed(gate):
     request = Request("POST", URL, b"{}")
     request.headers[NOTICE] = "fork"
-    headers = sign_request(request, KEY, origin=SENDER, audience=RECEIVER)
+    headers = sign_request(request, KEY, origin=SENDER, audience=RECEIVER, protocol=FORM)
     assert gate.check_headers("POST", (URL,), headers).covers_notice
     fresh = Gate(RECEIVER, {SENDER: KEY.public}.get)
     for changed in ({NOTICE: "help"}, {NOTICE: ""}):
         refused(fresh, headers | changed)
     refused(fresh, {name: value for name, value in headers.items() if name != NOTICE})
     assert not fresh.check_headers("POST", (URL,), signed() | {NOTICE: "fork"}).covers_notice  # release 0.1
-    covered = ["@method", "@target-uri", "content-digest", "heritage-audience", "heritage-notice"]
+    covered = [*COVERED[FORM], "heritage-notice"]
     by_hand = forged(covered=covered, **{"heritage-notice": "help"})
     assert fresh.check_headers("POST", (URL,), by_hand).covers_notice
+
+
+def test_what_a_peer_spoke_once_it_is_held_to(protocol):
+    seen = {}
+    gate = Gate(RECEIVER, {SENDER: KEY.public}.get, lambda origin: seen.get(origin, 1), seen.__setitem__)
+    assert enter(gate, "POST", URL, signed(), b"{}") == SENDER
+    assert seen == ({SENDER: 2} if protocol == 2 else {})
+    earlier = sign_request(Request("POST", URL, b"{}"), KEY, origin=SENDER, audience=RECEIVER, protocol=1)
+    if protocol == 2:
+        assert "peer add" in refused(gate, earlier, code="request-protocol").advice
+    else:
+        assert enter(gate, "POST", URL, earlier, b"{}") == SENDER
+
+
+def test_a_later_protocol_than_ours_is_taken_in_the_form_of_ours(gate, protocol):
+    if protocol == 2:
+        assert enter(gate, "POST", URL, forged(**{"heritage-protocol": "3"}), b"{}") == SENDER

@@ -17,7 +17,10 @@ from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
 from heritage_ledger.federation import source as source_module
 from heritage_ledger.federation.client import Client
 from heritage_ledger.federation.peers import Peer
+from heritage_ledger.federation.protocol import Protocols
 from heritage_ledger.federation.source import MAX_NODES, Nodes, PeerBlocks
+from heritage_ledger.federation.speaking import Speaker
+from heritage_ledger.home.layout import Home
 from heritage_ledger.identity.keys import Ed25519Signer
 from heritage_testkit.sockets import answer, talking
 
@@ -82,7 +85,8 @@ BAD = {
     "a bomb": (answer(gzip.compress(bytes(50 << 20)), "Content-Encoding: gzip"), "peer-answer"),
     "100,000 headers": (answer(b"", *(f"X-{at}: y" for at in range(100_000))), "peer-unreachable"),
     "somewhere else": (answer(b"", "Location: http://127.0.0.1:1/", status="302 Found"), "peer-refused"),
-    "a refusal": (answer(b"{}", status="401 Unauthorized"), "peer-refused"),
+    "a refusal": (answer(b"{}", "Heritage-Protocol: 2", status="401 Unauthorized"), "peer-refused"),
+    "release 0.1 again": (answer(b"{}", status="401 Unauthorized"), "peer-protocol"),
     "too busy": (answer(b"", status="503 Service Unavailable"), "peer-busy"),
     "JSON": (answer(b'{"blocks": []}'), "car-cut-off"),
     "drops": (drip, "peer-silent"),
@@ -109,21 +113,29 @@ def peer(name, url):
 
 
 @pytest.fixture
+def speaker(client, tmp_path):
+    key = Ed25519Signer.from_seed(bytes(32))
+    one = Speaker(client, lambda: key, "museum.example/ledger/1", Protocols(Home(tmp_path)))
+    one.protocols.of = lambda _peer, _client: 2
+    return one
+
+
+@pytest.fixture
 def client():
     with Client(allow_private=True, waits=WAITS) as one:
         yield one
 
 
-def blocks(client, *peers):
-    return PeerBlocks(client, peers, Ed25519Signer.from_seed(bytes(32)), "museum.example/ledger/1")
+def blocks(speaker, *peers):
+    return PeerBlocks(speaker, peers)
 
 
 @pytest.mark.parametrize("how", BAD)
-def test_a_bad_peer_costs_nothing_but_time(client, how):
+def test_a_bad_peer_costs_nothing_but_time(speaker, how):
     say, code = BAD[how]
     with talking() as bad, talking() as honest:
         bad.say, honest.say = say, honestly(honest)
-        source = blocks(client, peer("bad", bad.url), peer("honest", honest.url))
+        source = blocks(speaker, peer("bad", bad.url), peer("honest", honest.url))
         tracemalloc.start()
         found = source.get_many(CIDS, sum(map(len, BLOCKS.values())))
         _, peak = tracemalloc.get_traced_memory()
@@ -142,10 +154,10 @@ def test_a_bad_peer_costs_nothing_but_time(client, how):
         assert (len(bad.requests) == before) is (lied and code != "peer-unreachable")
 
 
-def test_more_bytes_than_the_tree_says_are_not_taken(client):
+def test_more_bytes_than_the_tree_says_are_not_taken(speaker):
     with talking() as one:
         one.say = answer(car())
-        source = blocks(client, peer("bad", one.url))
+        source = blocks(speaker, peer("bad", one.url))
         assert len(source.get_many(CIDS, 300_000)) < len(CIDS)
         assert source.findings[0].code in {"peer-too-large", "car-too-large"}
         with pytest.raises(EvidenceMissing) as caught:
@@ -153,10 +165,10 @@ def test_more_bytes_than_the_tree_says_are_not_taken(client):
         assert caught.value.code == "block-missing"
 
 
-def test_every_request_is_signed_anew_for_that_peer(client):
+def test_every_request_is_signed_anew_for_that_peer(speaker):
     with talking() as first, talking() as second:
         first.say = second.say = answer(b"".join(encode_car([ROOT], [])))
-        source = blocks(client, peer("first", first.url), peer("second", second.url))
+        source = blocks(speaker, peer("first", first.url), peer("second", second.url))
         source.get_many(CIDS)
         source.get_many(CIDS)
         requests = [*first.requests, *second.requests]

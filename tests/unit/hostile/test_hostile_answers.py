@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,11 @@ from heritage_ledger.federation.client import Client
 from heritage_ledger.federation.mirroring import mirror_of, sync_mirror
 from heritage_ledger.federation.notices import Notices
 from heritage_ledger.federation.peers import Peer, discover, peer_fetch
+from heritage_ledger.federation.protocol import PROTOCOL, Protocols
 from heritage_ledger.federation.source import PeerBlocks
+from heritage_ledger.federation.speaking import Speaker
 from heritage_ledger.federation.witnessing import Witnesses
+from heritage_ledger.home.layout import Home
 from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.fork import MAX_FORK_SIZE
 from heritage_ledger.log.mirror import FetchedLog
@@ -65,6 +68,13 @@ class World:
     def peer(self, url: str) -> Peer:
         keys = tuple(verifier.vkey for verifier in self.other.federation.verifiers)
         return Peer(self.other.origin, "Other", url, keys, keys, "", "00" * 32)
+
+    @property
+    def speaker(self) -> Speaker:
+        """Speaks what both do, without asking: that is a place of its own."""
+        protocols = Protocols(self.ledger.home)
+        protocols.note(self.other.origin, PROTOCOL)
+        return replace(self.ledger.federation.speaker, client=self.client, protocols=protocols)
 
     def witnesses(self, url: str) -> Witnesses:
         own, (vkey, *_) = self.ledger.federation, self.peer(url).log_keys
@@ -114,8 +124,7 @@ def one_fork(world, url):
 
 
 def notify(world, url):
-    signer = world.ledger.federation.node_key
-    Notices(world.client, signer, world.ledger.origin).tell(world.peer(url), "checkpoint")
+    Notices(world.speaker).tell(world.peer(url), "checkpoint")
 
 
 def cosign(world, url):
@@ -124,8 +133,7 @@ def cosign(world, url):
 
 
 def blocks(world, url):
-    node_key = world.ledger.federation.node_key
-    PeerBlocks(world.client, [world.peer(url)], node_key, world.ledger.origin).get(CID)
+    PeerBlocks(world.speaker, [world.peer(url)]).get(CID)
 
 
 def engine(kind, work):
@@ -163,9 +171,9 @@ PLACES = {
     "a peer's tiles": Place(("federation.peers.fetch", "federation.mirroring._keep_branch"), pull),
     "a peer's list of forks": Place(("federation.fork_watch.take_from",), list_forks),
     "a peer's fork proof": Place(("federation.fork_watch.take_from",), one_fork),
-    "a notice": Place(("federation.notices.tell",), notify),
+    "a notice": Place(("federation.notices.tell", "federation.speaking.ask"), notify),
     "a witness": Place(("federation.witnessing._ask",), cosign),
-    "blocks of a peer": Place(("federation.source._ask",), blocks),
+    "blocks of a peer": Place(("federation.source._ask", "federation.speaking.opened"), blocks),
     "Kubo's version": Place(("content.kubo_rpc.version",), kubo(KuboRpc.version)),
     "Kubo's addresses": Place(("content.kubo_rpc.addresses",), kubo(KuboRpc.addresses)),
     "Kubo's repository": Place(
@@ -217,6 +225,7 @@ ELSEWHERE = {
     "federation.guard.catch_up": "pulls as mirrors do",
     "federation.recover.fill": "pulls as mirrors do",
     "federation.peers.peer_fetch": "holds `fetch`",
+    "federation.protocol.of": "whatever comes says no more than the first: tested below",
     "federation.client.ask": "the client itself",
 }
 
@@ -292,6 +301,8 @@ def test_there_are_enough_shapes():
 ASKING = {
     "client": {"get", "ask", "opened"},
     "_client": {"get", "ask", "opened"},
+    "speaker": {"ask", "opened"},
+    "_speaker": {"ask", "opened"},
     "self": {"_library", "opened", "lines", "json", "call"},
     "_service": {"call", "json", "lines", "opened"},
 }
@@ -327,6 +338,14 @@ def test_every_place_that_asks_is_in_the_table():
     listed = {site for place in PLACES.values() for site in place.sites} | set(ELSEWHERE)
     assert sites() - listed == set()
     assert listed - sites() == set()
+
+
+def test_a_peer_of_any_shape_speaks_the_first_protocol(world, tmp_path):
+    def ask(_world, url):
+        assert Protocols(Home(tmp_path)).of(world.peer(url), world.client) == 1
+
+    found = {shape: outcome(Place((), ask), world, shape)[0] for shape in SHAPES if SHAPES[shape].is_content}
+    assert {said for said in found.values() if said != "ok"} <= {"peer-answer", "peer-too-large", "peer-unreachable"}
 
 
 def test_a_witness_of_any_shape_confirms_nothing_and_keeps_nobody_waiting(world):

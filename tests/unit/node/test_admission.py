@@ -134,11 +134,9 @@ def test_a_node_is_known_by_the_name_that_its_peer_typed(museum, signer):
             sent = signer(url, b"{}", notice="checkpoint")
             answer = requests.post(f"{node.url}/api/v1/notices", data=b"{}", headers=sent, timeout=WAIT)
             assert answer.status_code == 202, answer.text
-        sent = signer("https://library.example/api/v1/notices", b"{}", notice="checkpoint")
-        assert (
-            requests.post(f"{node.url}/api/v1/notices", data=b"{}", headers=sent, timeout=WAIT).status_code
-            == 401
-        )
+        sent = signer("https://ledger.museum.example/way/api/v1/blocks", b"{}", notice="checkpoint")
+        answer = requests.post(f"{node.url}/api/v1/notices", data=b"{}", headers=sent, timeout=WAIT)
+        assert (answer.status_code, answer.json()["code"]) == (401, "request-unsigned")
 
 
 NOTICES = [
