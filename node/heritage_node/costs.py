@@ -43,6 +43,8 @@ class Pool(Enum):
     """Cosigning."""
     PEERS = Room(threads=4, most=64, each=32, share=1.0)
     """Requests that a peer signed; the rate is for those that are not."""
+    MEMBERS = Room(threads=8, most=256, each=64, share=1.0)
+    """Calls of members that nobody can call: they wait for questions, and bring answers."""
     BLOCKS = Room(threads=4, most=24, each=8, share=2.0, pace=5.0, patience=10.0)
     """Blocks and CARs for everyone: large answers. Kubo asks for all blocks of a folder at once, and gives up
     what is refused; so it waits."""

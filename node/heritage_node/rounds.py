@@ -49,7 +49,10 @@ async def work(service: Service, *, first: float | None = None) -> None:
     """Go on until it is cancelled; `first` is the first pause of what fails, else that between two looks."""
     pause = service.ledger.settings.node.sync_seconds if first is None else first
     async with Fences(pause) as fences, asyncio.TaskGroup() as group:
-        for loop in (_witness, _follow, _replicate, _check):
+        loops = [_witness, _follow, _replicate, _check]
+        if service.ledger.settings.node.call_in:
+            loops.append(_call_in)
+        for loop in loops:
             group.create_task(_kept(service, fences, loop))
 
 
@@ -176,6 +179,20 @@ def _sync(service: Service, peer: Peer) -> Done:
         service.federation.spread(synced.fork)
     floor = service.federation.take_floor(peer, service.witness)
     return Done(synced_lines(synced), (*synced.findings, *floor))
+
+
+async def _call_in(service: Service, fences: Fences) -> None:
+    """Keep a call open at each peer that has an address: nobody can call this node."""
+    while True:
+        for peer in await _listed(service, fences):
+            if not peer.calls_in:
+                fences.start("call in", peer.origin, partial(_call, service, peer))
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _call(service: Service, peer: Peer) -> Done:
+    service.call_in(peer)
+    return Done()
 
 
 async def _replicate(service: Service, fences: Fences) -> None:

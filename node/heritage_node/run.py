@@ -17,7 +17,7 @@ from aiohttp import web
 from heritage_ledger.errors import OperationFailed
 from heritage_ledger.federation.protocol import HEADER, PROTOCOL
 from heritage_ledger.ledger import Ledger
-from heritage_node import api, gateway, limits, logs, metrics, problems, rounds, routing, witness
+from heritage_node import api, gateway, limits, logs, metrics, problems, rounds, routing, turns, witness
 from heritage_node.admission import Admission
 from heritage_node.costs import Pool, check_routes
 from heritage_node.metrics import METRICS, Metrics
@@ -57,7 +57,7 @@ def make_app(service: Service, connections: limits.Connections) -> web.Applicati
     )
     app[SERVICE] = service
     app[METRICS] = counts
-    for module in (logs, witness, gateway, routing, api, metrics):
+    for module in (logs, witness, gateway, routing, api, turns, metrics):
         app.add_routes(module.routes)
     check_routes(app)
     app.on_startup.append(_read_files_in_pool)
@@ -157,6 +157,7 @@ async def run(
         app = make_app(service, connections)
         loop.add_signal_handler(signal.SIGHUP, service.woken.set)
         async with serving(app, connections, settings.host, settings.port) as (host, port):
+            service.listens(host, port)
             ready(host, port)
             notify("READY=1")
             work = asyncio.create_task(rounds.work(service))

@@ -20,8 +20,11 @@ from aiohttp import web
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.deposit.books import witness_signers
 from heritage_ledger.errors import EvidenceInvalid, HeritageError, KeyProblem, TemporaryFailure
+from heritage_ledger.federation.calling import Caller
+from heritage_ledger.federation.client import WAITS, Client
 from heritage_ledger.federation.forks import stored_forks
 from heritage_ledger.federation.holdings import Holdings
+from heritage_ledger.federation.reverse import Desk
 from heritage_ledger.federation.signing import Gate
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.settings import check_origin
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.federation.federation import Federation
     from heritage_ledger.federation.forks import StoredFork
+    from heritage_ledger.federation.peers import Peer
     from heritage_ledger.federation.signing import Signed
     from heritage_ledger.home.keyring import NodeKeyring
     from heritage_ledger.ledger import Ledger
@@ -77,6 +81,10 @@ class Service:
     holdings: Holdings = field(init=False)
     witness: Witness = field(init=False)
     gate: Gate = field(init=False)
+    desk: Desk = field(init=False)
+    """Where members that call in are asked."""
+    here: str = ""
+    """The URL by which this node reaches itself."""
     pools: Pools = field(init=False)
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when somebody says that peers have something new."""
@@ -128,11 +136,23 @@ class Service:
         self._turn = threading.Lock()
         self._forks: list[StoredFork] = []
         self._forks_signature: tuple[tuple[str, int, int], ...] | None = None
+        self.desk = self.federation.client.desk = Desk(WAITS)
         self._token = read_secret(self.ledger.settings.node.admin_token)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._held.close()
+
+    def listens(self, host: str, port: int) -> None:
+        """Note where this node listens, for what it asks itself."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound
+        self.here = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def call_in(self, peer: Peer) -> None:
+        """Answer a peer's questions until something goes wrong, or the node stops; see `Caller.call_in`."""
+        with Client(allow_private=True) as inside:
+            caller = Caller(self.federation.speaker, inside, self.here, lambda: self.progress.stopping)
+            caller.call_in(peer)
 
     def _key_of(self, origin: str) -> bytes | None:
         peer = self.federation.peers.find(origin)

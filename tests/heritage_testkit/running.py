@@ -59,6 +59,7 @@ def running(home: Path, *, client: Client | None = None, first: float | None = N
             state.service = service
             async with serving(make_app(service, connections), connections, "127.0.0.1", 0) as (host, port):
                 state.url = f"http://{host}:{port}"
+                service.listens(host, port)
                 work = asyncio.create_task(rounds.work(service, first=first)) if first else None
                 state.is_up.set()
                 await over[0].wait()

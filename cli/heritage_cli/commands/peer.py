@@ -1,17 +1,19 @@
 """`peer add`, `list`, `remove`, `status`, `sync`: the other institutions."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heritage_cli import quantities, text
+from heritage_cli import proofs, quantities, text
 from heritage_cli.group import Group, command
 from heritage_cli.output import jsonable
 from heritage_cli.session import Ending, Session, session_of
 from heritage_ledger.errors import ExitCode, Severity, UsageError
 
 if TYPE_CHECKING:
+    from heritage_ledger.federation.peers import Peer
     from heritage_ledger.federation.status import PeerStatus
     from heritage_ledger.ledger import Ledger
     from heritage_ledger.progress import Progress
@@ -27,16 +29,26 @@ Which = Annotated[str, typer.Argument(metavar="ORIGIN|URL", help="A peer, as `he
     "add",
     "heritage peer add https://ledger.archive.example",
     "heritage peer add https://ledger.archive.example --yes --key archive.example/ledger/1+6d1c54cf+AQ9l…",
+    "heritage peer add museum.card.json",
+    signs=True,
 )
 def add(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where the institution's node answers.")],
+    which: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|FILE", help="Where its node answers, or the file of its `heritage peer card`."
+        ),
+    ],
     *,
     key: Annotated[
         str | None,
         typer.Option("--key", metavar="VKEY", help="The log key that the institution gave you, to compare."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; needs --key.")] = False,
+    no_witness: Annotated[
+        bool, typer.Option("--no-witness", help="Mirror its log, but do not wait for its cosignatures.")
+    ] = False,
 ) -> Ending:
     """Trust an institution: mirror its log, witness it, and ask it to witness yours.
 
@@ -52,11 +64,16 @@ def add(
         )
     with session.ledger() as ledger:
         federation = ledger.federation
-        found = federation.discover(url, vkey=key)
+        if "://" in which:
+            found = federation.discover(which, vkey=key)
+        else:
+            found = federation.introduced(proofs.read(Path(which)), vkey=key)
+        if no_witness:
+            found = found.without_witness()
         rows = [
             ("institution", found.institution),
             ("origin", found.origin),
-            ("url", found.url),
+            ("url", _address(found)),
             *(("log key", vkey if len(vkey) < 200 else f"{vkey[:60]}…") for vkey in found.log_keys),
             *(("witness key", f"{vkey[:60]}…") for vkey in found.witness_keys),
             ("genesis", found.genesis),
@@ -64,11 +81,45 @@ def add(
         session.output.result("peer", found, text.facts(rows))
         if not yes:
             _ask(session)
-        federation.peers.add(found)
-        for finding in federation.lint():
+        federation.trust(found)
+        for finding in (*federation.lint(), *federation.greet(found)):
             session.output.result("finding", finding, text.finding_lines(finding, session.output))
     session.output.talk("next: heritage peer sync, or heritage node run, which does it by itself")
     return Ending(fields={"origin": found.origin, "url": found.url})
+
+
+def _address(found: "Peer") -> str:
+    return "none: its node calls in" if found.calls_in else found.url
+
+
+@command(peer, "card", "heritage peer card -o museum.card.json")
+def card(
+    context: typer.Context,
+    *,
+    target: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; - for stdout.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+) -> Ending:
+    """Write the file by which other institutions add this one: its genesis event, its keys, its address.
+
+    They add it by `heritage peer add FILE`, and need not reach this node for that.
+    """
+    session = session_of(context)
+    output = session.output
+    if force and str(target) == "-":
+        raise UsageError("usage-error", "--force replaces a file, and stdout is none")
+    with session.ledger() as ledger:
+        data = ledger.federation.card()
+    if str(target) == "-":
+        proofs.give(output, data)
+    else:
+        proofs.write(target, data, force=force)
+        facts = {"path": target, "size": len(data)}
+        output.result("card", facts, text.facts([("card", target), ("size", f"{len(data)} bytes")]))
+        output.talk("next: give it to the others, who compare `heritage log key` with you and add it:")
+        output.talk(f"      heritage peer add {text.quoted(target.name)}")
+    return Ending(fields={"path": str(target), "size": len(data)})
 
 
 def _ask(session: Session) -> None:
@@ -122,7 +173,7 @@ def _show(session: Session, which: str | None, *, problems: int = 0) -> Ending:
             count += 1
             forked += bool(found.forks)
             rows = [
-                ("url", found.peer.url),
+                ("url", _address(found.peer)),
                 ("mirrored", quantities.entries(found.size)),
                 *_clock(found),
                 *(("FORKED", f"proof in {fork.path}") for fork in found.forks),

@@ -25,9 +25,12 @@ from heritage_ledger.content.faults import PASSING_STATUSES, Fault, causes, chec
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
 from heritage_ledger.federation.addresses import check_address
 from heritage_ledger.federation.protocol import HEADER, PROTOCOL, parse_protocol
+from heritage_ledger.federation.reverse import away, is_reverse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from heritage_ledger.federation.reverse import Answering, Desk
 
 WAITS: Final = Waits(connect=10.0, headers=60.0, silent=20.0, slowest=16 << 10)
 """How long other institutions may take: a witness may wait for its disk before it says a word."""
@@ -94,6 +97,8 @@ class Client:
         self._is_stopped = False
         self._clocks: dict[str, float] = {}
         self._protocols: dict[str, int] = {}
+        self.desk: Desk | None = None
+        """Where members that call in are asked; a running node has one."""
         self._manager = urllib3.PoolManager(
             num_pools=64,
             maxsize=CONNECTIONS,
@@ -120,12 +125,18 @@ class Client:
         with self._turn:
             self._is_stopped = True
             live = list(self._live)
+        if self.desk is not None:
+            self.desk.stop()
         for exchange in live:
             exchange.cut(is_late=False)
 
     def clock_of(self, url: str) -> float | None:
         """Seconds that the clock of the server at `url` was ahead of ours when it last answered."""
         return self._clocks.get(urlsplit(url).netloc)
+
+    def note_clock(self, url: str, ahead: float) -> None:
+        """Note how far the clock of a member that calls in is ahead, by the time of its signature."""
+        self._clocks[urlsplit(url).netloc] = ahead
 
     def protocol_of(self, url: str) -> int | None:
         """The protocol that the node at `url` said in its last answer; None where it said none."""
@@ -140,8 +151,17 @@ class Client:
         limit: int,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Iterator[Stream]:
+    ) -> Iterator[Stream | Answering]:
         """The answer of one request, its body not read yet."""
+        if is_reverse(url):
+            if self.desk is None:
+                raise away(url)
+            sent = _SENT | dict(headers or {})
+            with self.desk.asked(method, url, body=body, headers=sent, limit=limit) as answer:
+                self._note_protocol(url, answer.headers)
+                _check_encoding(url, answer.headers)
+                yield answer
+            return
         check_url(url)
         with contextlib.closing(self._begin()) as exchange:
             sent = _SENT | dict(headers or {})
@@ -221,7 +241,7 @@ class Client:
         return answer.body
 
 
-def check_status(answer: Answer | Stream, url: str) -> None:
+def check_status(answer: Answer | Stream | Answering, url: str) -> None:
     """Raise `OperationFailed` (`peer-refused`) or `TemporaryFailure` (`peer-busy`) unless it is 200."""
     if answer.status == 200:
         return

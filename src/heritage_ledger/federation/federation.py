@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import EvidenceMissing, HeritageError
+from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
+from heritage_ledger.federation.cards import format_card, open_card
 from heritage_ledger.federation.client import Client
 from heritage_ledger.federation.clocks import note_clock
 from heritage_ledger.federation.cosigning import Cosigning
@@ -17,6 +18,7 @@ from heritage_ledger.federation.fence import ask_all, finding_about
 from heritage_ledger.federation.floor import take_floor
 from heritage_ledger.federation.fork_watch import ForkWatch
 from heritage_ledger.federation.forks import is_frozen, stored_forks
+from heritage_ledger.federation.greeting import greet
 from heritage_ledger.federation.guard import Guard
 from heritage_ledger.federation.mirroring import (
     Synced,
@@ -39,6 +41,7 @@ from heritage_ledger.fixity.evidence import open_log
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.index.store import Index
+from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.mirror import mirrored_name
 from heritage_ledger.log.policy import lint_policy
@@ -147,6 +150,46 @@ class Federation:
         if vkey is not None:
             check_key(peer, vkey)
         return peer
+
+    def introduced(self, card: bytes, *, vkey: str | None = None) -> Peer:
+        """Return who an introduction file speaks of; with `vkey` its log must be the one of that key.
+
+        Raises:
+            EvidenceInvalid, UsageError: as `cards.open_card` says.
+        """
+        peer = open_card(card)
+        if vkey is not None:
+            check_key(peer, vkey)
+        return peer
+
+    def card(self) -> bytes:
+        """The introduction file of this institution, for peers to add.
+
+        Raises:
+            UsageError: the settings do not say how its node is reached (`card-no-url`).
+            EvidenceMissing, EvidenceInvalid: its log cannot be shown.
+        """
+        node = self.settings.node
+        if node.url is None and not node.call_in:
+            raise UsageError(
+                "card-no-url",
+                "the settings do not say how others reach this node",
+                expected='url = "https://…" under [node] in heritage.toml, or call_in = true',
+                advice="set url, or call_in where nobody can reach the node and it calls its peers",
+            )
+        data = self.log.read_checkpoint()
+        checkpoint = open_checkpoint(data, self.verifiers, self.settings.origin)[0]
+        hashes = self.log.prove_inclusion(0, checkpoint.size, checkpoint.root)
+        return format_card(data, self.log.read_entry(0, checkpoint.size), hashes, node.url)
+
+    def trust(self, peer: Peer) -> None:
+        """Trust `peer` from now on, and begin anew with what its node speaks; see `Peers.add`."""
+        self.peers.add(peer)
+        self.protocols.forget(peer.origin)
+
+    def greet(self, peer: Peer) -> Iterator[Finding]:
+        """Ask a peer that was added for the first time, signed: what should be known of it."""
+        yield from greet(self.speaker, peer)
 
     @property
     def witnesses(self) -> Witnesses:

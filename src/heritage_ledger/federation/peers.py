@@ -21,6 +21,7 @@ from heritage_ledger.errors import (
     UsageError,
 )
 from heritage_ledger.events.event import check_origin, open_event
+from heritage_ledger.federation.reverse import is_reverse
 from heritage_ledger.home.deep import read_small
 from heritage_ledger.home.durable import sync_folder, write_file, writing
 from heritage_ledger.home.layout import asset_folder
@@ -71,6 +72,17 @@ class Peer:
     witness_keys: tuple[str, ...]
     node_key: str
     genesis: str
+    witness: bool = True
+    """Whether this institution's checkpoints wait for its cosignatures."""
+
+    @property
+    def calls_in(self) -> bool:
+        """Say whether its node has no address of its own, and calls this one."""
+        return is_reverse(self.url)
+
+    def without_witness(self) -> Peer:
+        """The same institution, whose cosignatures are not waited for."""
+        return replace(self, witness=False)
 
     @property
     def verifiers(self) -> tuple[NoteVerifier, ...]:
@@ -113,8 +125,19 @@ def discover(client: Client, url: str) -> Peer:
         raise EvidenceMissing(
             "peer-no-log", "there is no log at this URL", path=url, advice="give the URL of the node itself"
         )
+    entry = log.read_entry(0, read_unverified(data).size)
+    return open_peer(data, entry, url, lambda size, root: log.prove_inclusion(0, size, root))
+
+
+def open_peer(
+    data: bytes, entry: bytes, url: str, prove: Callable[[int, bytes], object], *, witness: bool = True
+) -> Peer:
+    """Return whose log a checkpoint and entry 0 are of; `prove` raises unless the entry is in that tree.
+
+    Raises:
+        EvidenceInvalid: the log is not one that begins with a genesis event and is signed by its keys.
+    """
     claim = read_unverified(data)
-    entry = log.read_entry(0, claim.size)
     genesis = open_event(entry)
     check_origin(genesis, claim.origin)
     check_origin_form(claim.origin)
@@ -122,7 +145,7 @@ def discover(client: Client, url: str) -> Peer:
     epoch = history.key_at(0)
     verifiers = tuple(map(open_vkey, epoch.log_keys))
     checkpoint, _ = open_checkpoint(data, verifiers, claim.origin)
-    log.prove_inclusion(0, checkpoint.size, checkpoint.root)
+    prove(checkpoint.size, checkpoint.root)
     peer = Peer(
         origin=claim.origin,
         institution=genesis.institution.name,
@@ -131,6 +154,7 @@ def discover(client: Client, url: str) -> Peer:
         witness_keys=epoch.witness_keys,
         node_key=format_did_key(epoch.node_key),
         genesis=leaf_hash(entry).hex(),
+        witness=witness,
     )
     check_names(peer)
     return peer
@@ -332,6 +356,8 @@ class Peers:
         witnesses: list[PolicyWitness] = []
         groups = []
         for peer in peers:
+            if not peer.witness:
+                continue
             names = [f"{peer.origin}/{at}" for at in range(len(peer.witness_keys))]
             witnesses += [
                 PolicyWitness(name, vkey, f"{peer.url}/witness")
@@ -354,7 +380,10 @@ class Peers:
 
 def format_peer(peer: Peer) -> bytes:
     """Return the bytes of a peer's file."""
-    return (json.dumps(asdict(peer), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    document = asdict(peer)
+    if peer.witness:
+        del document["witness"]  # as every release before wrote and reads it
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def parse_peer(data: bytes) -> Peer:
@@ -366,12 +395,14 @@ def parse_peer(data: bytes) -> Peer:
     names = {item.name for item in fields(Peer)}
     try:
         document = json.loads(data)
-        if not isinstance(document, dict) or document.keys() != names:
+        if not isinstance(document, dict) or document.keys() | {"witness"} != names:
             raise _damaged(", ".join(sorted(names)))
+        witness = document.pop("witness", True)
         log_keys, witness_keys = (tuple(document.pop(name)) for name in ("log_keys", "witness_keys"))
-        if not all(isinstance(value, str) for value in (*document.values(), *log_keys, *witness_keys)):
-            raise _damaged("texts")
-        peer = Peer(**document, log_keys=log_keys, witness_keys=witness_keys)
+        texts = (*document.values(), *log_keys, *witness_keys)
+        if not all(isinstance(value, str) for value in texts) or not isinstance(witness, bool):
+            raise _damaged("texts, and whether it is a witness")
+        peer = Peer(**document, log_keys=log_keys, witness_keys=witness_keys, witness=witness)
         check_origin_form(peer.origin)
         if not peer.verifiers or not peer.public_keys:
             raise _damaged("one log key or more")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.client import Client, Stream
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.federation.protocol import Protocols
+    from heritage_ledger.federation.reverse import Answering
     from heritage_ledger.identity.keys import Ed25519Signer
 
 REFUSED = 401
@@ -39,7 +40,7 @@ class Speaker:
     @contextlib.contextmanager
     def opened(
         self, peer: Peer, path: str, body: bytes, *, limit: int, headers: Mapping[str, str] | None = None
-    ) -> Iterator[Stream]:
+    ) -> Iterator[Stream | Answering]:
         """The answer of a peer to a signed POST of `body`, its own body not read yet."""
         url = f"{peer.url}{path}"
         protocol = self.protocols.of(peer, self.client)

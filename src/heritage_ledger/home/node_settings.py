@@ -38,7 +38,8 @@ class NodeSettings:
     the node compares every package with its address, 0 for never. `trusted_proxies` are the addresses and
     networks whose X-Forwarded-For is believed; `public_rate` is how many units of work a second the public
     may ask for from one address. `ca_file` names certificates that are believed of peers beside those of the
-    system.
+    system. With `call_in` nobody can reach the node, and it calls its peers. `proxy` is the URL of a proxy
+    through which peers are asked, `proxy_login` says where its `NAME:PASSWORD` is found.
 
     What comes from others is bounded: `reserve_mib` of the disk stay free of it (None: a share of the disk,
     `heritage_ledger.home.room`), `replicas_mib` are taken by replicas in all and `peer_replicas_mib` by those
@@ -63,6 +64,9 @@ class NodeSettings:
     peer_mirror_mib: int = 16_384
     peer_mirror_entries: int = 10_000_000
     ca_file: str | None = None
+    call_in: bool = False
+    proxy: str | None = None
+    proxy_login: str | None = None
 
 
 NODE_KEYS = {one.name for one in fields(NodeSettings)} - {"host", "port"} | {"listen"}
@@ -77,15 +81,20 @@ def parse_node(table: Table) -> NodeSettings:
     url = table.text("url")
     if url is not None:
         _check_own_url(url)
-    private = table.values.get("allow_private", usual.allow_private)
-    if not isinstance(private, bool):
-        raise invalid("allow_private = true or false", repr(private)[:80])
+    call_in = _flag(table, "call_in")
+    if call_in and url is not None:
+        raise invalid("call_in = true, or url", "both")
+    proxy, login = table.text("proxy"), check_secret(table.text("proxy_login"))
+    if proxy is not None:
+        _check_own_url(proxy, "proxy")
+    if login is not None and proxy is None:
+        raise invalid("proxy_login beside proxy", "no proxy")
     return NodeSettings(
         host.strip("[]"),
         int(port),
         None if url is None else url.rstrip("/"),
         check_secret(table.text("admin_token")),
-        private,
+        _flag(table, "allow_private"),
         table.count("sync_seconds", usual.sync_seconds, MAX_SYNC_SECONDS),
         table.count("copies", usual.copies),
         table.count("check_days", usual.check_days, MAX_CHECK_DAYS, least=0),
@@ -98,11 +107,21 @@ def parse_node(table: Table) -> NodeSettings:
         table.count("peer_mirror_mib", usual.peer_mirror_mib, MAX_MIB),
         table.count("peer_mirror_entries", usual.peer_mirror_entries, MAX_ENTRIES),
         table.file("ca_file"),
+        call_in,
+        None if proxy is None else proxy.rstrip("/"),
+        login,
     )
 
 
-def _check_own_url(url: str) -> None:
-    """Refuse a URL that peers could not sign a request for: they sign one spelling of it."""
+def _flag(table: Table, name: str) -> bool:
+    value = table.values.get(name, False)
+    if not isinstance(value, bool):
+        raise invalid(f"{name} = true or false", repr(value)[:80])
+    return value
+
+
+def _check_own_url(url: str, name: str = "url") -> None:
+    """Refuse a URL that nobody could ask by."""
     try:
         parts = urlsplit(url)
         usable = (
@@ -116,7 +135,9 @@ def _check_own_url(url: str) -> None:
     except ValueError:  # a port above 65535, half an IPv6 address
         usable = False
     if not usable:
-        expected = 'url = "https://HOST[:PORT][/PATH]", without name, password, query or fragment, in ASCII'
+        expected = (
+            f'{name} = "https://HOST[:PORT][/PATH]", without name, password, query or fragment, in ASCII'
+        )
         raise invalid(expected, "another URL")  # never the text itself, which may hold a password
 
 

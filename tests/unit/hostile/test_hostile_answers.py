@@ -345,7 +345,11 @@ def test_a_peer_of_any_shape_speaks_the_first_protocol(world, tmp_path):
         assert Protocols(Home(tmp_path)).of(world.peer(url), world.client) == 1
 
     found = {shape: outcome(Place((), ask), world, shape)[0] for shape in SHAPES if SHAPES[shape].is_content}
-    assert {said for said in found.values() if said != "ok"} <= {"peer-answer", "peer-too-large", "peer-unreachable"}
+    assert {said for said in found.values() if said != "ok"} <= {
+        "peer-answer",
+        "peer-too-large",
+        "peer-unreachable",
+    }
 
 
 def test_a_witness_of_any_shape_confirms_nothing_and_keeps_nobody_waiting(world):
