@@ -67,7 +67,7 @@ def test_a_member_that_calls_in_is_a_full_one(members, tmp_path):
     data[2_000_000] ^= 1
     page.write_bytes(data)
     (repaired,) = federation.repairs.check(parse_cid(done.package_cid))
-    assert repaired.helpers == (MUSEUM,) and not repaired.findings
+    assert (repaired.helpers, repaired.findings) == ((MUSEUM,), ())
     assert page.read_bytes() != bytes(data)
 
     # and the museum's own package from the archive

@@ -6,6 +6,7 @@ again", and what stays as it is until somebody mends it does not. Whom TLS belie
 
 from __future__ import annotations
 
+import re
 import ssl
 from enum import Enum
 from typing import Final
@@ -16,6 +17,10 @@ from heritage_ledger.errors import OperationFailed, UsageError
 
 PASSING_STATUSES: Final = frozenset({408, 425, 429, 502, 503, 504})
 """HTTP statuses that say "not now" (RFC 9110 §15.5.9, §15.6.3 to 5; RFC 8470; RFC 6585 §4)."""
+PROXY_LOGIN: Final = 407
+"""The status by which a proxy asks who is there."""
+_PROXY_SAYS: Final = re.compile(r"Tunnel connection failed: (40[1357]) ")
+"""How `http.client` tells that a proxy refuses to connect."""
 _NO_TLS: Final = frozenset(
     {
         "WRONG_VERSION_NUMBER",
@@ -43,6 +48,7 @@ class Fault(Enum):
     AWAY = "nobody there, or cut off"
     UNTRUSTED = "a certificate that is not trusted"
     NO_TLS = "no TLS in common"
+    PROXY = "a proxy that refuses"
 
     @property
     def passes(self) -> bool:
@@ -68,6 +74,8 @@ def fault_of(error: BaseException) -> Fault:
             return Fault.UNTRUSTED
         if isinstance(one, ssl.SSLError) and getattr(one, "reason", None) in _NO_TLS:
             return Fault.NO_TLS
+        if isinstance(one, OSError) and _PROXY_SAYS.search(str(one)):
+            return Fault.PROXY
         if isinstance(one, _LATE) and not isinstance(one, urllib3.exceptions.NewConnectionError):
             return Fault.LATE
     return Fault.AWAY
@@ -77,7 +85,7 @@ def check_final(error: BaseException, where: str) -> None:
     """Raise the error of ours for a fault that stays as it is; return where it may pass.
 
     Raises:
-        OperationFailed: `tls-untrusted`, `tls-refused`.
+        OperationFailed: `tls-untrusted`, `tls-refused`, `proxy-refused`.
     """
     fault, said = fault_of(error), _said(causes(error)[-1])
     if fault is Fault.UNTRUSTED:
@@ -99,6 +107,21 @@ def check_final(error: BaseException, where: str) -> None:
             found=said,
             advice="check whether the address is one for https, and its port",
         ) from error
+
+    if fault is Fault.PROXY:
+        raise proxy_refused(where, said) from error
+
+
+def proxy_refused(where: str, found: str) -> OperationFailed:
+    """The error for a proxy that lets nobody through who does not say who it is, or not to there."""
+    return OperationFailed(
+        "proxy-refused",
+        "the proxy of this house does not let the request through",
+        path=where,
+        found=found,
+        advice="set proxy_login under [node] in heritage.toml to a name and password that it knows, "
+        "and ask who runs it whether this address may be asked",
+    )
 
 
 def _said(error: BaseException) -> str:

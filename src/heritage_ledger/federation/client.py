@@ -1,34 +1,46 @@
 """The one way out: HTTP to other institutions, which may be anyone (`specs/federation.md`, "Requests").
 
 The home of `urllib3`. Every address that is dialled is looked at when it is dialled, so neither a name nor a
-literal nor a mapped address leads to a machine of one's own network; no redirect is followed, no proxy and no
-`.netrc` is used, no body is decompressed. Every answer has a size and a time that it may take, whatever the
-other side does with its bytes.
+literal nor a mapped address leads to a machine of one's own network; no redirect is followed, no proxy but
+that of the settings and no `.netrc` is used, no body is decompressed. Every answer has a size and a time that
+it may take, whatever the other side does with its bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import ipaddress
+import socket
 import threading
 import time
 import weakref
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 import urllib3
 
 from heritage_ledger.content.exchange import AnswerTooLarge, Body, Exchange, Waits, pools
-from heritage_ledger.content.faults import PASSING_STATUSES, Fault, causes, check_final, fault_of, trust
+from heritage_ledger.content.faults import (
+    PASSING_STATUSES,
+    PROXY_LOGIN,
+    Fault,
+    causes,
+    check_final,
+    fault_of,
+    proxy_refused,
+    trust,
+)
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
 from heritage_ledger.federation.addresses import check_address
 from heritage_ledger.federation.protocol import HEADER, PROTOCOL, parse_protocol
 from heritage_ledger.federation.reverse import away, is_reverse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from heritage_ledger.federation.reverse import Answering, Desk
 
@@ -85,12 +97,22 @@ class Client:
     """
 
     def __init__(
-        self, *, allow_private: bool = False, waits: Waits = WAITS, ca_file: str | None = None
+        self,
+        *,
+        allow_private: bool = False,
+        waits: Waits = WAITS,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+        proxy_login: Callable[[], str | None] = lambda: None,
     ) -> None:
         """With `allow_private` loopback and private addresses may be dialled too.
 
-        Certificates of `ca_file` are believed beside those of the system.
+        Certificates of `ca_file` are believed beside those of the system. Everyone is asked through `proxy`,
+        where there is one; `proxy_login` gives its NAME:PASSWORD, and is asked for with the first request.
         """
+        self._allow_private = allow_private
+        self._proxy = proxy
+        self._proxy_login = proxy_login
         self._waits = waits
         self._turn = threading.Lock()
         self._live: weakref.WeakSet[Exchange] = weakref.WeakSet()
@@ -99,16 +121,29 @@ class Client:
         self._protocols: dict[str, int] = {}
         self.desk: Desk | None = None
         """Where members that call in are asked; a running node has one."""
-        self._manager = urllib3.PoolManager(
-            num_pools=64,
-            maxsize=CONNECTIONS,
-            retries=False,
-            timeout=urllib3.Timeout(connect=waits.connect, read=waits.silent),
-            ssl_context=trust(ca_file),
-        )
-        self._manager.pool_classes_by_scheme = pools(
-            lambda address: check_address(address, allow_private=allow_private)
-        )
+        self._trust = trust(ca_file)
+
+    @cached_property
+    def _manager(self) -> urllib3.PoolManager:
+        """The connections. Through a proxy only it is dialled, and where names lead is not seen from here."""
+        words: dict[str, Any] = {
+            "num_pools": 64,
+            "maxsize": CONNECTIONS,
+            "retries": False,
+            "timeout": urllib3.Timeout(connect=self._waits.connect, read=self._waits.silent),
+            "ssl_context": self._trust,
+        }
+        if self._proxy is None:
+            manager = urllib3.PoolManager(**words)
+            manager.pool_classes_by_scheme = pools(
+                lambda address: check_address(address, allow_private=self._allow_private)
+            )
+            return manager
+        login = self._proxy_login()
+        headers = urllib3.make_headers(proxy_basic_auth=login) if login else {}
+        proxied = urllib3.ProxyManager(self._proxy, proxy_headers=headers, **words)
+        proxied.pool_classes_by_scheme = pools()
+        return proxied
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +153,9 @@ class Client:
 
     def close(self) -> None:
         """Let go of every connection; closing twice is nothing."""
-        self._manager.clear()
+        manager = self.__dict__.get("_manager")
+        if manager is not None:
+            manager.clear()
 
     def stop(self) -> None:
         """Break off what is being asked, and refuse what comes after: both end with `peer-unreachable`."""
@@ -163,11 +200,14 @@ class Client:
                 yield answer
             return
         check_url(url)
+        if self._proxy is not None:
+            check_literal(url, allow_private=self._allow_private)
+        manager = self._manager
         with contextlib.closing(self._begin()) as exchange:
             sent = _SENT | dict(headers or {})
 
             def request() -> urllib3.BaseHTTPResponse:
-                return self._manager.request(
+                return manager.request(
                     method,
                     url,
                     body=body,
@@ -183,6 +223,7 @@ class Client:
             whole = Body(response, exchange, limit)
             try:
                 stream = Stream(response, url, whole)
+                _check_proxy(url, stream.status)
                 self._compare_clocks(url, stream.headers, began)
                 self._note_protocol(url, stream.headers)
                 _check_encoding(url, stream.headers)
@@ -261,6 +302,11 @@ def check_status(answer: Answer | Stream | Answering, url: str) -> None:
     )
 
 
+def _check_proxy(url: str, status: int) -> None:
+    if status == PROXY_LOGIN:
+        raise proxy_refused(url, f"status {status}")
+
+
 def _check_encoding(url: str, headers: Mapping[str, str]) -> None:
     if headers.get("content-encoding", "identity") != "identity":
         raise answer_error(url, "a body that is not compressed", headers["content-encoding"])
@@ -280,6 +326,24 @@ def check_url(url: str) -> None:
             expected="https://HOST[:PORT][/PATH], without a name or password",
             found=ascii(url)[:120],
         )
+
+
+def check_literal(url: str, *, allow_private: bool) -> None:
+    """Refuse what would lead a proxy into a network of its own, as far as the URL itself says so.
+
+    Raises:
+        UsageError: `peer-address`.
+    """
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        host = "127.0.0.1"
+    with contextlib.suppress(OSError):  # every spelling that a system knows: 127.1, 0x7f000001, 2130706433
+        host = socket.inet_ntoa(socket.inet_aton(host))
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return  # a name, which only the proxy resolves
+    check_address(str(address), allow_private=allow_private)
 
 
 @contextlib.contextmanager

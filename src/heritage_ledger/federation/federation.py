@@ -40,6 +40,7 @@ from heritage_ledger.federation.witnessing import Witnesses, standing
 from heritage_ledger.fixity.evidence import open_log
 from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
+from heritage_ledger.home.settings_table import read_secret
 from heritage_ledger.index.store import Index
 from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.files import LogFiles
@@ -95,7 +96,13 @@ class Federation:
         self._signing = threading.RLock()
         self._duties = Duties()
         self._cosigned: dict[str, int] = {}
-        self.client = Client(allow_private=settings.node.allow_private, ca_file=settings.node.ca_file)
+        node = settings.node
+        self.client = Client(
+            allow_private=node.allow_private,
+            ca_file=node.ca_file,
+            proxy=node.proxy,
+            proxy_login=lambda: read_secret(node.proxy_login),
+        )
         self._held = contextlib.ExitStack()
         self._held.callback(self.client.close)
 

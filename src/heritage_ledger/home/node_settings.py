@@ -87,6 +87,8 @@ def parse_node(table: Table) -> NodeSettings:
     proxy, login = table.text("proxy"), check_secret(table.text("proxy_login"))
     if proxy is not None:
         _check_own_url(proxy, "proxy")
+        if urlsplit(proxy).scheme != "http" or urlsplit(proxy).path.strip("/"):
+            raise invalid('proxy = "http://HOST:PORT"', "https, or a path")
     if login is not None and proxy is None:
         raise invalid("proxy_login beside proxy", "no proxy")
     return NodeSettings(

@@ -51,6 +51,14 @@ FAULTS = {
     "late in a library": (urllib3.exceptions.ReadTimeoutError(None, "", "x"), Fault.LATE),
     "another certificate": (ssl.SSLCertVerificationError(1, "x"), Fault.UNTRUSTED),
     **{reason: (tls(reason), Fault.NO_TLS) for reason in sorted(module._NO_TLS)},
+    **{
+        f"a proxy that says {status}": (OSError(f"Tunnel connection failed: {status} x"), Fault.PROXY)
+        for status in (401, 403, 405, 407)
+    },
+    **{
+        f"a proxy that says {status}": (OSError(f"Tunnel connection failed: {status} x"), Fault.AWAY)
+        for status in (429, 500, 502, 503, 504)
+    },
     "a broken record": (tls("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), Fault.AWAY),
 }
 
