@@ -11,6 +11,7 @@ from aiohttp import web
 
 from heritage_ledger.content.cid import parse_cid_spelling
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
+from heritage_ledger.federation.notices import MOVED_NOTICE, parse_moved
 from heritage_ledger.federation.protocol import PROTOCOL
 from heritage_ledger.federation.signing import NOTICE
 from heritage_ledger.index.resolve import recorded_at
@@ -273,6 +274,8 @@ def _notice(service: Service, signed: Signed, said: str | None, body: bytes) -> 
         service.federation.take_fork(body)
     elif kind == "help":
         service.record_help(signed.origin, body)
+    elif kind == MOVED_NOTICE and signed.covers_notice:
+        service.moved[signed.origin] = parse_moved(body)
     elif kind != "checkpoint" or shown == "unreadable":
         raise EvidenceInvalid("notice-malformed", "there is no such notice", found=repr(kind)[:80])
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.errors import HeritageError
-from heritage_ledger.federation.notices import CHECKPOINT_NOTICE
+from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, MOVED_NOTICE, format_moved
 from heritage_ledger.log.checkpoint import read_unverified
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_node.fences import LONGEST, Done, Fences, jittered
@@ -50,6 +50,8 @@ async def work(service: Service, *, first: float | None = None) -> None:
     pause = service.ledger.settings.node.sync_seconds if first is None else first
     async with Fences(pause) as fences, asyncio.TaskGroup() as group:
         loops = [_witness, _follow, _replicate, _check]
+        if service.ledger.settings.node.url is not None:
+            loops.append(_say_where)
         if service.ledger.settings.node.call_in:
             loops.append(_call_in)
         for loop in loops:
@@ -165,10 +167,18 @@ async def _follow(service: Service, fences: Fences) -> None:
         if service.woken.is_set():
             service.woken.clear()
             fences.hurry("sync")
+        for origin, url in list(service.moved.items()):
+            if fences.start("move", origin, partial(_move, service, origin, url)):
+                service.moved.pop(origin)
         for peer in await _listed(service, fences):
             again = min(fences.first, service.ledger.settings.node.sync_seconds)
             fences.start("sync", peer.origin, partial(_sync, service, peer), again=again)
         await _pause(service.woken, LOOK_SECONDS)
+
+
+def _move(service: Service, origin: str, url: str) -> Done:
+    moved = service.federation.follow(origin, url)
+    return Done((f"{origin}: moved to {moved.url}",) if moved is not None else ())
 
 
 def _sync(service: Service, peer: Peer) -> Done:
@@ -179,6 +189,24 @@ def _sync(service: Service, peer: Peer) -> Done:
         service.federation.spread(synced.fork)
     floor = service.federation.take_floor(peer, service.witness)
     return Done(synced_lines(synced), (*synced.findings, *floor))
+
+
+async def _say_where(service: Service, fences: Fences) -> None:
+    """Tell each peer once where this node is reached: it may have moved while it did not run."""
+    told: set[str] = set()
+    while True:
+        for peer in await _listed(service, fences):
+            if peer.origin not in told:
+                fences.start("place", peer.origin, partial(_place, service, peer, told))
+        await asyncio.sleep(CHECK_LOOK_SECONDS)
+
+
+def _place(service: Service, peer: Peer, told: set[str]) -> Done:
+    url = service.ledger.settings.node.url
+    assert url is not None
+    service.federation.notices.tell(peer, MOVED_NOTICE, format_moved(url))
+    told.add(peer.origin)
+    return Done()
 
 
 async def _call_in(service: Service, fences: Fences) -> None:

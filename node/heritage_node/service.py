@@ -90,6 +90,8 @@ class Service:
     """Set when somebody says that peers have something new."""
     noticed: set[str] = field(default_factory=set)
     """Origins of peers that say it of their own logs, or had them cosigned."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """Where peers say that they moved to, by origin; looked at before it is believed."""
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a peer was looked at."""
     progress: Stoppable = field(default_factory=Stoppable)

@@ -13,11 +13,15 @@ from heritage_ledger.errors import EvidenceInvalid, UsageError
 from heritage_ledger.federation.client import check_url
 from heritage_ledger.federation.peers import Peer, open_peer
 from heritage_ledger.federation.reverse import reverse_url
-from heritage_ledger.log.checkpoint import read_unverified
+from heritage_ledger.log.checkpoint import open_checkpoint, read_unverified
 from heritage_ledger.log.merkle import check_inclusion, leaf_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from heritage_ledger.home.settings import Settings
+    from heritage_ledger.log.files import LogFiles
+    from heritage_ledger.log.note import NoteVerifier
 
 TYPE: Final = "heritage-ledger-card"
 VERSION: Final = 1
@@ -44,6 +48,27 @@ def format_card(checkpoint: bytes, entry: bytes, hashes: Sequence[bytes], url: s
         "version": VERSION,
     }
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def make_card(log: LogFiles, verifiers: Sequence[NoteVerifier], settings: Settings) -> bytes:
+    """Return the introduction file of a home's own log.
+
+    Raises:
+        UsageError: the settings do not say how its node is reached (`card-no-url`).
+        EvidenceMissing, EvidenceInvalid: its log cannot be shown.
+    """
+    node = settings.node
+    if node.url is None and not node.call_in:
+        raise UsageError(
+            "card-no-url",
+            "the settings do not say how others reach this node",
+            expected='url = "https://…" under [node] in heritage.toml, or call_in = true',
+            advice="set url, or call_in where nobody can reach the node and it calls its peers",
+        )
+    data = log.read_checkpoint()
+    checkpoint = open_checkpoint(data, verifiers, settings.origin)[0]
+    hashes = log.prove_inclusion(0, checkpoint.size, checkpoint.root)
+    return format_card(data, log.read_entry(0, checkpoint.size), hashes, node.url)
 
 
 def open_card(data: bytes) -> Peer:

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import EvidenceMissing, HeritageError, UsageError
-from heritage_ledger.federation.cards import format_card, open_card
+from heritage_ledger.errors import EvidenceMissing, HeritageError
+from heritage_ledger.federation.cards import make_card, open_card
 from heritage_ledger.federation.client import Client
 from heritage_ledger.federation.clocks import note_clock
 from heritage_ledger.federation.cosigning import Cosigning
@@ -26,6 +26,7 @@ from heritage_ledger.federation.mirroring import (
     mirror_evidence,
     sync_mirror,
 )
+from heritage_ledger.federation.moving import follow
 from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, Notices
 from heritage_ledger.federation.peers import Peers, check_key, discover
 from heritage_ledger.federation.pledges import Duties, PackageHolders, package_holders
@@ -42,7 +43,6 @@ from heritage_ledger.fixity.home import log_verifiers
 from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.settings_table import read_secret
 from heritage_ledger.index.store import Index
-from heritage_ledger.log.checkpoint import open_checkpoint
 from heritage_ledger.log.files import LogFiles
 from heritage_ledger.log.mirror import mirrored_name
 from heritage_ledger.log.policy import lint_policy
@@ -176,23 +176,20 @@ class Federation:
             UsageError: the settings do not say how its node is reached (`card-no-url`).
             EvidenceMissing, EvidenceInvalid: its log cannot be shown.
         """
-        node = self.settings.node
-        if node.url is None and not node.call_in:
-            raise UsageError(
-                "card-no-url",
-                "the settings do not say how others reach this node",
-                expected='url = "https://…" under [node] in heritage.toml, or call_in = true',
-                advice="set url, or call_in where nobody can reach the node and it calls its peers",
-            )
-        data = self.log.read_checkpoint()
-        checkpoint = open_checkpoint(data, self.verifiers, self.settings.origin)[0]
-        hashes = self.log.prove_inclusion(0, checkpoint.size, checkpoint.root)
-        return format_card(data, self.log.read_entry(0, checkpoint.size), hashes, node.url)
+        return make_card(self.log, self.verifiers, self.settings)
 
     def trust(self, peer: Peer) -> None:
         """Trust `peer` from now on, and begin anew with what its node speaks; see `Peers.add`."""
         self.peers.add(peer)
         self.protocols.forget(peer.origin)
+
+    def follow(self, origin: str, url: str) -> Peer | None:
+        """Know a peer by the URL that it says it moved to; None where it is known by that already.
+
+        Raises:
+            EvidenceInvalid: as `moving.follow` and `peers.discover` say.
+        """
+        return follow(self.client, self.peers, origin, url, mirrored=self.mirrored(origin))
 
     def greet(self, peer: Peer) -> Iterator[Finding]:
         """Ask a peer that was added for the first time, signed: what should be known of it."""

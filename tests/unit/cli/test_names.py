@@ -41,7 +41,7 @@ NO_NAMES = {
     "engine move": {"to"},  # one of two words
     "database move": {"to"},  # an address, asked at once
     "pledge": {"until", "assets", "max_bytes"},  # assets may come later: warned of, below
-    "peer add": {"url", "key"},  # an address, asked at once
+    "peer add": {"which", "key"},  # an address, asked at once, or a file
 }
 """Parameters of text that name nothing which could be absent."""
 

@@ -59,7 +59,7 @@ CHANGES = {
 """For each parameter of a command that gives evidence or judges it: a call without it, and one with it."""
 OTHERS = {
     "init", "ingest", "adopt", "index rebuild", "database move", "engine move", "export", "replicate",
-    "pledge", "restore", "repair", "peer add", "peer remove", "peer sync", "node run", "demo",
+    "pledge", "restore", "repair", "peer add", "peer card", "peer remove", "peer sync", "node run", "demo",
     "backup", "log recover", "replica drop",
 }  # fmt: skip
 """Commands that do something; what they were asked for shows in what they did."""

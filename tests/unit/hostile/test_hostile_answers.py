@@ -225,6 +225,12 @@ ELSEWHERE = {
     "federation.guard.catch_up": "pulls as mirrors do",
     "federation.recover.fill": "pulls as mirrors do",
     "federation.peers.peer_fetch": "holds `fetch`",
+    "federation.calling._next": "what is no question is refused: `tests/unit/node/test_turns.py`",
+    "federation.calling._answer": "asks its own node",
+    "federation.calling._send": "an answer that is not 202 ends the call: `tests/contract/test_members.py`",
+    "federation.greeting._names": "whatever comes says nothing: `tests/contract/test_cards.py`",
+    "federation.greeting.greet": "whatever comes is a warning: `tests/contract/test_cards.py`",
+    "federation.moving.follow": "discovers as at first, and reads a checkpoint as mirrors do",
     "federation.protocol.of": "whatever comes says no more than the first: tested below",
     "federation.client.ask": "the client itself",
 }
@@ -299,6 +305,7 @@ def test_there_are_enough_shapes():
 
 
 ASKING = {
+    "_inside": {"opened"},
     "client": {"get", "ask", "opened"},
     "_client": {"get", "ask", "opened"},
     "speaker": {"ask", "opened"},
