@@ -38,6 +38,8 @@ class Institution:
     """Where its marks and its log lie, when not beside the home."""
     within: tuple[str, ...] = ()
     """Words before each command: what runs it somewhere else, such as in a network namespace."""
+    program: tuple[str, ...] = (str(HERITAGE),)
+    """The command: that of another release has its words here."""
 
     @classmethod
     def make(
@@ -49,8 +51,11 @@ class Institution:
         host: str = "127.0.0.1",
         within: tuple[str, ...] = (),
         home: Path | None = None,
+        program: tuple[str, ...] = (str(HERITAGE),),
     ) -> Institution:
-        made = cls(home or folder / name, f"{name}.example/ledger/1", host=host, within=within)
+        made = cls(
+            home or folder / name, f"{name}.example/ledger/1", host=host, within=within, program=program
+        )
         words = ["--institution", f"{name.title()} of Examples", "--origin", made.origin, "--no-passphrase"]
         made.place = folder
         made.run("init", *words)
@@ -86,7 +91,7 @@ class Institution:
         log = ((self.place or self.home.parent) / f"{self.home.name}.log").open("a")
         with log:
             self.process = subprocess.Popen(
-                [*self.within, HERITAGE, "--home", self.home, "--json", "node", "run"],
+                [*self.within, *self.program, "--home", self.home, "--json", "node", "run"],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -114,7 +119,7 @@ class Institution:
     def run(self, *words: object, ok: tuple[int, ...] = (0,)) -> list[dict]:
         """Run a command on this home and return its JSON lines."""
         done = subprocess.run(
-            [*self.within, HERITAGE, "--home", self.home, "--json", *map(str, words)],
+            [*self.within, *self.program, "--home", self.home, "--json", *map(str, words)],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,

@@ -158,7 +158,7 @@ def test_a_bad_month(tmp_path):  # noqa: C901 - it has many days
             return [one["package_cid"] for one in receipts]
 
         def has_all_bags() -> bool:
-            missing = [one for one in receipts if not Path(one["bag_path"]).is_dir()]
+            missing = [one for one in receipts if not (Path(one["bag_path"]) / "bagit.txt").is_file()]
             if missing:
                 museum.run("repair", ok=(0, 3))
             return not missing

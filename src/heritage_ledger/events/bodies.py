@@ -222,12 +222,14 @@ def recovery_body(
     file_count: int,
     byte_count: int,
     failures: Sequence[FileFailure],
+    is_whole: bool,
 ) -> dict[str, Any]:
     """Files of a damaged package were made whole again, from `byte_count` bytes that `helpers` gave.
 
     `failures` are the files that nobody could give back; all are counted, and named as far as there is room.
+    `is_whole` says whether the package was found whole afterwards: else it is no success, whatever is named.
     """
-    outcome = "success" if not failures else "warning" if file_count else "failure"
+    outcome = "success" if is_whole and not failures else "warning" if file_count else "failure"
     body = {
         **_head(frame, RECOVERY),
         "used": [format_package_name(package_cid)],

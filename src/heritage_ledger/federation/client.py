@@ -255,6 +255,8 @@ class Client:
         said = parse_protocol(headers.get(HEADER.lower()))
         if said is not None:
             self._protocols[urlsplit(url).netloc] = said
+        else:
+            self._protocols.pop(urlsplit(url).netloc, None)
 
     def ask(
         self,

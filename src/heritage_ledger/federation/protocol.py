@@ -43,22 +43,19 @@ class Protocols:
         """Read and keep notes beside the mirrors of `home`."""
         self._home = home
         self._turn = threading.Lock()
-        self._seen: dict[str, int] = {}
         self._asked: dict[str, float] = {}
 
     def seen(self, origin: str) -> int:
-        """Return the latest protocol that a peer was seen to speak; 1 where nothing is known."""
-        with self._turn:
-            if origin not in self._seen:
-                self._seen[origin] = _read(self._home, origin)
-            return self._seen[origin]
+        """Return the latest protocol that a peer was seen to speak; 1 where nothing is known.
+
+        Read anew at every call, so that all processes see one truth.
+        """
+        return _read(self._home, origin)
 
     def note(self, origin: str, number: int | None) -> None:
         """Note what a peer says that it speaks, where that is later than what was known."""
         if number is None or number <= self.seen(origin):
             return
-        with self._turn:
-            self._seen[origin] = number
         place = self._home.mirror_of(origin)
         with contextlib.suppress(HeritageError):  # a note: it is made again with the next answer
             with writing(place.log):
@@ -68,7 +65,6 @@ class Protocols:
     def forget(self, origin: str) -> None:
         """Begin anew with a peer: a person has added it again."""
         with self._turn:
-            self._seen.pop(origin, None)
             self._asked.pop(origin, None)
         path = self._home.mirror_of(origin).protocol
         with writing(path):

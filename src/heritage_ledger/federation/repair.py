@@ -79,11 +79,19 @@ class Repaired:
     findings: tuple[Finding, ...]
     blocks: int = 0
     """Blocks that were replaced in Kubo."""
+    is_absent: bool = False
+    """There is no bag, and nothing of it was given back."""
 
     @property
     def was_damaged(self) -> bool:
         """Say whether anything had to be done."""
         return bool(self.files or self.findings or self.quarantined or self.blocks)
+
+    @property
+    def is_statement(self) -> bool:
+        """Say whether there is something to record: that nobody gave a bag back is no end of it."""
+        lost = not self.is_absent and any(one.code == "repair-lost" for one in self.findings)
+        return bool(self.files or self.quarantined or self.blocks or lost)
 
 
 class Repair:
@@ -116,8 +124,6 @@ class Repair:
             DiskProblem: the disk is full or failing; every file is as it was, or whole.
         """
         progress.begin("repair")
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         name = format_cid(cid)
         aside = Aside(self._home, name)
         before = begun_before(self._home, name)
@@ -154,6 +160,7 @@ class Repair:
             tuple(sorted(self._source.given)),
             aside.damaged,
             tuple(findings),
+            is_absent=not folder.exists(),
         )
 
     def run_engine(
@@ -213,20 +220,22 @@ class Repair:
             advice="free space, and run the same command again; the damaged file is as it was",
         )
         temporary = aside.begin(file.path)
-        with _opened(place.parent, folder):
-            try:
-                missing = self._write_aside(folder, temporary, file)
-                if missing:
-                    return [_lost(piece) for piece in missing]
+        try:
+            missing = self._write_aside(folder, temporary, file)
+            if missing:
+                return [_lost(piece) for piece in missing]
+            with writing(folder):  # an empty folder would hide that there is no bag
+                folder.parent.mkdir(parents=True, exist_ok=True)
+            with _opened(place.parent, folder):
                 if found is not None:
                     aside.take(place, file.path)
                 with writing(place):
                     temporary.chmod(SEALED_FILE)
                     temporary.replace(place)
                 sync_folder(place.parent)
-            finally:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         return []
 
     def _write_aside(self, folder: Path, temporary: Path, file: TreeFile) -> list[Piece]:
@@ -292,6 +301,7 @@ def record_recovery(books: Books, repaired: Repaired, started: str) -> None:
         file_count=len(repaired.files),
         byte_count=repaired.fetched,
         failures=failures,
+        is_whole=not repaired.findings,
     )
     record_statement(books, body)
 

@@ -80,6 +80,7 @@ class Repairs:
         with self._signing:
             books = self._books()
         rows = list(self._packages(books.index, what))
+        looked: dict[Cid, bool] = {}
         if what is not None and not rows:
             raise not_found(what)
         with Holdings(self._home, books.index, self._federation.peers, self._kubo()) as holdings:
@@ -87,13 +88,17 @@ class Repairs:
                 done = []
                 with being_checked(self._home, row.package_cid):
                     for started, repaired in self._repair(holdings, origin, row, progress):
-                        if repaired.was_damaged:
+                        if repaired.is_statement:
                             with self._signing:
                                 record_recovery(books, repaired, started)
                         done.append(repaired)
                     settle(self._home, format_cid(row.package_cid))
+                looked[row.package_cid] = looked.get(row.package_cid, True) and not any(
+                    one.findings for one in done
+                )
+                self._note(row.package_cid, is_whole=looked[row.package_cid])
                 for repaired in done:
-                    if repaired.was_damaged:
+                    if repaired.is_statement:
                         self._thank(repaired)
                     yield repaired
         if what is None:
@@ -141,7 +146,9 @@ class Repairs:
         if time.monotonic() < self._next_look:
             return []
         places = ((row.package_cid, self._home.root / row.folder) for row in index.packages())
-        absent = [cid for cid, folder in places if not (folder.is_dir() or is_released(folder))]
+        absent = [
+            cid for cid, folder in places if not ((folder / "bagit.txt").is_file() or is_released(folder))
+        ]
         absent = [cid for cid in absent if not is_noted_damaged(self._home, cid)]
         if not absent:
             self._next_look = time.monotonic() + LOOK_SECONDS
@@ -155,17 +162,17 @@ class Repairs:
         Raises:
             HeritageError: as `run`; it is not noted when that was a `TemporaryFailure`.
         """
-        every = timedelta(days=self._settings.node.check_days)
         try:
-            done = list(self.run(format_cid(cid), progress=progress))
+            return list(self.run(format_cid(cid), progress=progress))
         except TemporaryFailure:
             raise
         except HeritageError:
-            note_check(self._home, cid, every, time.time(), is_whole=False)
+            self._note(cid, is_whole=False)
             raise
-        is_whole = not any(one.findings for one in done)
+
+    def _note(self, cid: Cid, *, is_whole: bool) -> None:
+        every = timedelta(days=self._settings.node.check_days)
         note_check(self._home, cid, every, time.time(), is_whole=is_whole)
-        return done
 
     def _packages(self, own: Index, what: str | None) -> Iterator[tuple[str, PackageRow]]:
         yield from ((self._settings.origin, row) for row in packages_here(own, what))

@@ -124,7 +124,15 @@ def test_federation_events_name_their_package_and_logs(frame, package, signer):
     lost = [FileFailure(package.cid, "data/a", ("repair-no-source",))]
     outcomes = [
         _opened(
-            recovery_body(frame, **words, helpers=[], file_count=files, byte_count=9, failures=failures),
+            recovery_body(
+                frame,
+                **words,
+                helpers=[],
+                file_count=files,
+                byte_count=9,
+                failures=failures,
+                is_whole=not failures,
+            ),
             signer,
         ).outcome
         for files, failures in ((1, []), (1, lost), (0, lost))

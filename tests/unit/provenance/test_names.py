@@ -64,7 +64,9 @@ def told(ledger, place):
 
     books = ledger.books
     counts = {"file_count": 1, "byte_count": 7}
-    record_statement(books, recovery_body(**common(books), **counts, helpers=[OTHER], failures=[]))
+    record_statement(
+        books, recovery_body(**common(books), **counts, helpers=[OTHER], failures=[], is_whole=True)
+    )
     record_statement(books, dissemination_body(**common(books), recipient=OTHER, byte_count=9))
     with Ledger.init(place / "other", institution="Archive", origin=OTHER, passphrase=None) as other:
         theirs = other.books
