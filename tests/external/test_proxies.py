@@ -1,0 +1,196 @@
+"""nginx and Caddy before a node, by the files of `node/deploy`: what a proxy may not change, and must say."""
+
+import contextlib
+import http.client
+import ssl
+
+import pytest
+
+from heritage_ledger import Ledger
+from heritage_ledger.content.car import open_car
+from heritage_node import limits
+from heritage_testkit.inside import node_inside
+from heritage_testkit.nodes import Institution, until
+from heritage_testkit.proxies import FILES, make_proxy
+
+WAIT = 60
+pytestmark = [pytest.mark.external, pytest.mark.xdist_group("proxies")]
+WAYS = [pytest.param(way, id="".join(way).replace("/", "-")) for way in FILES]
+HEADERS = (
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Port",
+    "Forwarded",
+    "X-Real-IP",
+)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A home with one package of nine MiB, whose node believes the proxy; the CID and the large file."""
+    root = tmp_path_factory.mktemp("proxied")
+    home = root / "museum"
+    with Ledger.init(home, institution="M", origin="museum.example/ledger/1", passphrase=None) as ledger:
+        folder = root / "scan"
+        folder.mkdir()
+        (folder / "big.bin").write_bytes(b"".join(bytes([at]) * 1_000_000 for at in range(9)))
+        (folder / "small.txt").write_text("small " * 1000)
+        receipt = ledger.ingest(folder, asset="urn:example:1")
+    with (home / "heritage.toml").open("a") as file:
+        file.write('\n[node]\nlisten = "127.0.0.1:0"\ntrusted_proxies = ["127.0.0.1"]\npublic_rate = 20\n')
+    return home, receipt.package_cid, receipt.bag_path / "data" / "big.bin"
+
+
+class Client:
+    """One connection through a proxy, from an address of its own."""
+
+    def __init__(self, proxy, address="127.0.0.1"):
+        context = ssl.create_default_context(cafile=proxy.ca)
+        self.prefix = proxy.prefix
+        self.connection = http.client.HTTPSConnection(
+            "localhost", proxy.port, timeout=WAIT, context=context, source_address=(address, 0)
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+
+    def get(self, path, **headers):
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.connection.request("GET", self.prefix + path, headers=named)
+        with self.connection.getresponse() as answer:
+            return answer, answer.read()
+
+
+@pytest.fixture
+def held():
+    """What is closed at the end of a test."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(params=WAYS)
+def proxied(request, package, tmp_path):
+    """A proxy, and the node behind it."""
+    program, prefix = request.param
+    proxy = make_proxy(tmp_path, program, prefix)
+    with node_inside(package[0]) as node, proxy.running(node.port):
+        yield proxy, node
+
+
+def test_what_the_node_says_comes_through_as_it_is(proxied, package, held):
+    proxy, node = proxied
+    _, cid, _ = package
+    client = held.enter_context(Client(proxy))
+    asked = {"Accept-Encoding": "gzip, br, zstd"}
+    for path in ("/log/checkpoint", f"/ipfs/{cid}?format=raw", "/api/v1/assets", "/healthz"):
+        answer, body = client.get(path, **asked)
+        straight = node.get(path)
+        assert (answer.status, body) == (straight.status_code, straight.content), path
+        assert answer.headers["Content-Encoding"] is None
+        assert answer.headers["Content-Type"] == straight.headers["Content-Type"]
+        assert "." not in answer.headers.get("Server", ""), "a release is named"
+        assert answer.headers["Strict-Transport-Security"]
+    answer, body = client.get(f"/ipfs/{cid}?format=car", **asked)
+    assert answer.headers["Content-Encoding"] is None
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert len(blocks_of(body)) > 9
+
+
+def test_what_is_for_the_house_alone_is_not_given_out(proxied, held):
+    proxy, node = proxied
+    client = held.enter_context(Client(proxy))
+    for path in ("/metrics", "/readyz", "/api/v1/sync"):
+        assert client.get(path)[0].status == 404
+        assert node.get(path).status_code in {200, 405}
+
+
+def test_connections_to_the_node_are_kept(proxied, monkeypatch):
+    proxy, _ = proxied
+    made = []
+    enter = limits.Connections.enter
+    monkeypatch.setattr(
+        limits.Connections, "enter", lambda self, one: (made.append(one), enter(self, one))[1]
+    )
+    for _ in range(3):
+        client = Client(proxy)
+        for _ in range(5):
+            assert client.get("/healthz")[0].status == 200
+        client.connection.close()
+    assert len(made) <= 2
+
+
+def test_a_cut_car_looks_cut(proxied, package):
+    proxy, _ = proxied
+    _, cid, path = package
+    data = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(data[:7_500_000] + b"\xff" + data[7_500_001:])
+    try:
+        with (
+            Client(proxy) as client,
+            pytest.raises((http.client.IncompleteRead, ConnectionError, ssl.SSLError)),
+        ):
+            client.get(f"/ipfs/{cid}?format=car")
+    finally:
+        path.write_bytes(data)
+
+
+def test_each_client_has_a_rate_of_its_own_and_none_lends_itself_another(proxied, held):
+    proxy, _ = proxied
+    greedy, other = (held.enter_context(Client(proxy, one)) for one in ("127.0.0.2", "127.0.0.3"))
+    for _ in range(500):
+        if greedy.get("/api/v1/peers")[0].status == 429:
+            break
+    else:
+        pytest.fail("one address may ask for everything")
+    for name in HEADERS:
+        forged = {"Forwarded": "for=127.0.0.9"}.get(name, "127.0.0.9")
+        for _ in range(3):  # what was spent comes back by and by
+            answer, _ = greedy.get("/api/v1/assets?limit=1000", **{name: forged})
+            assert answer.status == 429, name
+    assert other.get("/api/v1/peers")[0].status == 200
+
+
+def blocks_of(data):
+    at = 0
+
+    def read(size):
+        nonlocal at
+        at += size
+        return data[at - size : at]
+
+    return list(open_car(read).blocks)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_peers_witness_mirror_and_replicate_through_it(tmp_path, way):
+    """Signed requests too: the node's settings name the URL that its peers dial."""
+    proxy = make_proxy(tmp_path, *way)
+    museum, archive = (Institution.make(tmp_path, name) for name in ("museum", "archive"))
+    with contextlib.ExitStack() as held:
+        for one in (museum, archive):
+            path = one.home / "heritage.toml"
+            path.write_text(path.read_text() + f'ca_file = "{proxy.ca}"\n')
+        with (museum.home / "heritage.toml").open("a") as file:
+            file.write(f'url = "{proxy.url}"\ntrusted_proxies = ["127.0.0.1"]\n')
+        for one in (museum, archive):
+            one.start()
+            held.callback(one.stop)
+        held.enter_context(proxy.running(int(museum.url.rpartition(":")[2])))
+        museum.url = proxy.url
+        museum.trust(archive)
+        archive.trust(museum)
+        (tmp_path / "scan").mkdir()
+        (tmp_path / "scan" / "page.txt").write_text("page")
+        archive.run("pledge", museum.origin, "--until", "2099-12-31")
+        receipt = museum.run("ingest", tmp_path / "scan", "--asset", "urn:example:1")[-1]
+        until(archive.replica(museum, receipt["package_cid"]).is_dir)
+        until(lambda: museum.standing()["size"] > receipt["log_index"])
+        (bag,) = (museum.home / "packages").glob("urn-example-1-*/1")
+        (bag / "data" / "page.txt").chmod(0o600)
+        (bag / "data" / "page.txt").write_text("Page")
+        assert museum.run("repair", "urn:example:1")[-1]["lost"] == 0
