@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import re
 import ssl
+import subprocess
 
 import pytest
 
@@ -11,8 +13,10 @@ from heritage_ledger.content.car import open_car
 from heritage_node import limits
 from heritage_testkit.inside import node_inside
 from heritage_testkit.nodes import Institution, until
-from heritage_testkit.proxies import FILES, make_proxy
+from heritage_testkit.outside import PROJECT
+from heritage_testkit.proxies import FILES, make_proxy, need
 
+HANDBOOK = PROJECT / "node" / "handbook" / "proxy.md"
 WAIT = 60
 pytestmark = [pytest.mark.external, pytest.mark.xdist_group("proxies")]
 WAYS = [pytest.param(way, id="".join(way).replace("/", "-")) for way in FILES]
@@ -63,6 +67,14 @@ class Client:
         self.connection.request("GET", self.prefix + path, headers=named)
         with self.connection.getresponse() as answer:
             return answer, answer.read()
+
+
+def ends_politely(proxy):
+    """Old releases of Caddy end an answer as if it were whole when the node resets it."""
+    if proxy.program != "caddy":
+        return False
+    said = subprocess.run([need("caddy"), "version"], capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, re.findall(r"\d+", said)[:2])) < (2, 8)
 
 
 @pytest.fixture
@@ -130,11 +142,13 @@ def test_a_cut_car_looks_cut(proxied, package):
     path.chmod(0o600)
     path.write_bytes(data[:7_500_000] + b"\xff" + data[7_500_001:])
     try:
-        with (
-            Client(proxy) as client,
-            pytest.raises((http.client.IncompleteRead, ConnectionError, ssl.SSLError)),
-        ):
-            client.get(f"/ipfs/{cid}?format=car")
+        with Client(proxy) as client:
+            if ends_politely(proxy):  # who counts the blocks knows, and a cache does not
+                assert len(blocks_of(client.get(f"/ipfs/{cid}?format=car")[1])) < 9
+                assert "Caddy before 2.8" in HANDBOOK.read_text()
+                return
+            with pytest.raises((http.client.IncompleteRead, ConnectionError, ssl.SSLError)):
+                client.get(f"/ipfs/{cid}?format=car")
     finally:
         path.write_bytes(data)
 

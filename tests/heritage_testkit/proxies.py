@@ -90,7 +90,7 @@ class Proxy:
             (self.folder / "nginx.conf").write_text(_NGINX.format(folder=self.folder, user=user))
             return [need("nginx"), "-c", f"{self.folder}/nginx.conf", "-e", f"{self.folder}/error.log"]
         text = text.replace("# tls ", "tls ")
-        for name in ("ledger.museum.example", "www.museum.example"):
+        for name in ("{$HERITAGE_NAME:ledger.museum.example}", "www.museum.example"):
             text = text.replace(f"\n{name} {{", f"\nhttps://localhost:{self.port} {{\n\tbind 127.0.0.1")
         (self.folder / "Caddyfile").write_text(_CADDY.format(folder=self.folder) + text)
         return [need("caddy"), "run", "--adapter", "caddyfile", "--config", f"{self.folder}/Caddyfile"]
