@@ -5,17 +5,22 @@ import http.client
 import re
 import ssl
 import subprocess
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 
 from heritage_ledger import Ledger
 from heritage_ledger.content.car import open_car
+from heritage_ledger.federation.pledges import pledge
 from heritage_node import limits
 from heritage_testkit.inside import node_inside
-from heritage_testkit.nodes import Institution, until
+from heritage_testkit.nodes import until
 from heritage_testkit.outside import PROJECT
 from heritage_testkit.proxies import FILES, make_proxy, need
+from heritage_testkit.running import make_home, running
 
+MUSEUM = "museum.example/ledger/1"
 HANDBOOK = PROJECT / "node" / "handbook" / "proxy.md"
 WAIT = 60
 pytestmark = [pytest.mark.external, pytest.mark.xdist_group("proxies")]
@@ -40,10 +45,25 @@ def package(tmp_path_factory):
         folder.mkdir()
         (folder / "big.bin").write_bytes(b"".join(bytes([at]) * 1_000_000 for at in range(9)))
         (folder / "small.txt").write_text("small " * 1000)
+        for name in NAMES:
+            (folder / name).write_text(name)
         receipt = ledger.ingest(folder, asset="urn:example:1")
     with (home / "heritage.toml").open("a") as file:
         file.write('\n[node]\nlisten = "127.0.0.1:0"\ntrusted_proxies = ["127.0.0.1"]\npublic_rate = 20\n')
     return home, receipt.package_cid, receipt.bag_path / "data" / "big.bin"
+
+
+NAMES = (
+    "100% sure.txt",
+    "100%25.txt",
+    "a+b c.txt",
+    "what?.txt",
+    "one#two.txt",
+    "Fès é.txt",
+    "new\nline",
+    "a;b=c&d",
+)
+"""Names that a proxy may spell otherwise on the way."""
 
 
 class Client:
@@ -112,6 +132,37 @@ def test_what_the_node_says_comes_through_as_it_is(proxied, package, held):
     assert len(blocks_of(body)) > 9
 
 
+def test_every_spelling_of_a_path_arrives(proxied, package, held):
+    proxy, node = proxied
+    _, cid, _ = package
+    client = held.enter_context(Client(proxy))
+    straight = http.client.HTTPConnection(node.host, node.port, timeout=WAIT)
+    held.callback(straight.close)
+    for name in NAMES:
+        for quoted in {quote(name), quote(name, safe="+;=&"), "".join(f"%{at:02x}" for at in name.encode())}:
+            path = f"/ipfs/{cid}/data/{quoted}?format=car&filename=a%2Fb"
+            straight.request("GET", path)  # as it stands: other clients spell it in their own way
+            with straight.getresponse() as expected:
+                wanted = expected.read()
+            answer, body = client.get(path)
+            assert (expected.status, answer.status) == (200, 200), path
+            assert body == wanted, path
+            assert name.encode() in body, path
+            for header in ("X-Ipfs-Roots", "Ipfs-Uri", "Content-Disposition"):
+                assert answer.headers[header] == expected.headers[header], path
+    for path in (
+        "/ipfs/%2e%2e/metrics",
+        "/x/../metrics",
+        "//metrics",
+        "/%6detrics",
+        "/metrics/",
+        "/metrics?a",
+    ):
+        answer, body = client.get(path)
+        assert b"heritage_" not in body, path
+        assert answer.status in {301, 308, 400, 404}, path
+
+
 def test_what_is_for_the_house_alone_is_not_given_out(proxied, held):
     proxy, node = proxied
     client = held.enter_context(Client(proxy))
@@ -138,13 +189,18 @@ def test_connections_to_the_node_are_kept(proxied, monkeypatch):
 def test_a_cut_car_looks_cut(proxied, package):
     proxy, _ = proxied
     _, cid, path = package
+    with Client(proxy) as client:
+        _, whole = client.get(f"/ipfs/{cid}?format=car")
     data = path.read_bytes()
     path.chmod(0o600)
     path.write_bytes(data[:7_500_000] + b"\xff" + data[7_500_001:])
     try:
         with Client(proxy) as client:
             if ends_politely(proxy):  # who counts the blocks knows, and a cache does not
-                assert len(blocks_of(client.get(f"/ipfs/{cid}?format=car")[1])) < 9
+                _, part = client.get(f"/ipfs/{cid}?format=car")
+                assert len(part) < len(whole)
+                assert whole.startswith(part)
+                assert len(blocks_of(part)) < len(blocks_of(whole))
                 assert "Caddy before 2.8" in HANDBOOK.read_text()
                 return
             with pytest.raises((http.client.IncompleteRead, ConnectionError, ssl.SSLError)):
@@ -181,30 +237,27 @@ def blocks_of(data):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_peers_witness_mirror_and_replicate_through_it(tmp_path, way):
+def test_peers_witness_mirror_and_replicate_through_it(tmp_path, way, held):
     """Signed requests too: the node's settings name the URL that its peers dial."""
     proxy = make_proxy(tmp_path, *way)
-    museum, archive = (Institution.make(tmp_path, name) for name in ("museum", "archive"))
-    with contextlib.ExitStack() as held:
-        for one in (museum, archive):
-            path = one.home / "heritage.toml"
-            path.write_text(path.read_text() + f'ca_file = "{proxy.ca}"\n')
-        with (museum.home / "heritage.toml").open("a") as file:
-            file.write(f'url = "{proxy.url}"\ntrusted_proxies = ["127.0.0.1"]\n')
-        for one in (museum, archive):
-            one.start()
-            held.callback(one.stop)
-        held.enter_context(proxy.running(int(museum.url.rpartition(":")[2])))
-        museum.url = proxy.url
-        museum.trust(archive)
-        archive.trust(museum)
-        (tmp_path / "scan").mkdir()
-        (tmp_path / "scan" / "page.txt").write_text("page")
-        archive.run("pledge", museum.origin, "--until", "2099-12-31")
-        receipt = museum.run("ingest", tmp_path / "scan", "--asset", "urn:example:1")[-1]
-        until(archive.replica(museum, receipt["package_cid"]).is_dir)
-        until(lambda: museum.standing()["size"] > receipt["log_index"])
-        (bag,) = (museum.home / "packages").glob("urn-example-1-*/1")
-        (bag / "data" / "page.txt").chmod(0o600)
-        (bag / "data" / "page.txt").write_text("Page")
-        assert museum.run("repair", "urn:example:1")[-1]["lost"] == 0
+    museum, archive = (make_home(tmp_path, name) for name in ("museum", "archive"))
+    for home, more in ((museum, f'url = "{proxy.url}"\n'), (archive, "")):
+        with (home / "heritage.toml").open("a") as file:
+            file.write(f'ca_file = "{proxy.ca}"\n{more}')
+    node, other = (held.enter_context(running(home, first=0.05)) for home in (museum, archive))
+    held.enter_context(proxy.running(int(node.url.rpartition(":")[2])))
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "page.txt").write_text("page")
+    with Ledger.open(museum) as ledger:
+        ledger.federation.peers.add(ledger.federation.discover(other.url))
+    with Ledger.open(archive) as ledger:
+        ledger.federation.peers.add(ledger.federation.discover(proxy.url))
+        pledge(ledger.books, MUSEUM, datetime.now(UTC) + timedelta(days=9))
+    with Ledger.open(museum) as ledger:
+        receipt = ledger.ingest(tmp_path / "scan", asset="urn:example:1")
+        until((archive / "replicas" / MUSEUM / str(receipt.package_cid)).is_dir)
+        until(lambda: ledger.federation.standing().size > receipt.log_index)
+    with Ledger.open(archive) as ledger:
+        (found,) = ledger.federation.status()
+        assert found.peer.url == proxy.url
+        assert found.size > receipt.log_index
