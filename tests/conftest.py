@@ -34,7 +34,7 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_collection_finish(session):
-    """Refuse releases of pytest and pytest-xdist together that do not keep the tests of a group on one worker."""
+    """Refuse releases of pytest and pytest-xdist that do not keep the tests of a group on one worker."""
     if getattr(session.config.option, "loadgroup", False):
         grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
         if not all("@" in item.nodeid for item in grouped):

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,9 +167,17 @@ class Machine:
     def _proxy(self, program: str) -> None:
         if program == "caddy":
             return  # both would want the port; test_proxies runs it
-        self.stop(f"{program}.service")
+        unit, folder = f"{program}.service", self.root / "run" / program
+        if unit in self.running:
+            self.running[unit].send_signal(signal.SIGHUP)
+            return
         words = [need(program), *self._nginx()[1:]]
-        self.running[f"{program}.service"] = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        self.running[unit] = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + WAIT
+        while not (folder / "pid").is_file():  # written when it listens
+            assert self.running[unit].poll() is None, (folder / "error.log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
     def prepare_nginx(self) -> None:
         """What Debian's own settings do: take in what lies in conf.d."""
