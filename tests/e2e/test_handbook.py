@@ -172,6 +172,7 @@ def engines(machine, folder):
         machine.names = usual
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_does_what_the_page_says(world, page, tmp_path):
     machine, _ = world
