@@ -33,6 +33,16 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"required in CI, but skipped: {report.longrepr}"
 
 
+def pytest_collection_finish(session):
+    """Refuse releases of pytest and pytest-xdist that do not keep the tests of a group on one worker."""
+    if getattr(session.config.option, "loadgroup", False):
+        grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+        if not all("@" in item.nodeid for item in grouped):
+            raise pytest.UsageError(
+                "pytest-xdist does not keep groups: install the releases of pyproject.toml"
+            )
+
+
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
     """This test's own folders of marks outside of a home: on tmpfs, and in the user's state."""

@@ -227,7 +227,7 @@ def prometheus(folder, port):
     )
 
     def ask(expression):
-        with contextlib.suppress(requests.ConnectionError):
+        with contextlib.suppress(requests.ConnectionError, requests.JSONDecodeError):  # it begins
             url = f"http://127.0.0.1:{own}/api/v1/query"
             return requests.get(url, params={"query": expression}, timeout=30).json()["data"]["result"]
         return []

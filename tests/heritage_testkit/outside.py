@@ -30,3 +30,13 @@ def samples(name: str = "") -> Path:
     """The folder `name` of the sample transfers; skips where it is absent, fails in CI."""
     root = Path(os.environ.get("HERITAGE_SAMPLES", SHARED / "samples"))
     return _required_in_ci(root / name if name else root, "HERITAGE_SAMPLES")
+
+
+def has_cases(kind: str) -> Path:
+    """The folder of the cases of a kind, which may be absent: for the names of tests."""
+    return Path(os.environ.get("HERITAGE_CASES", SHARED / "cases")) / kind
+
+
+def cases(kind: str) -> Path:
+    """The folder of the cases of a kind, `bags` or `world`; skips where it is absent, fails in CI."""
+    return _required_in_ci(has_cases(kind), "HERITAGE_CASES")
