@@ -149,7 +149,7 @@ async def run(
         settings = ledger.settings.node
         connections = limits.Connections(trusted=parse_networks(settings.trusted_proxies))
         app = make_app(service, connections)
-        loop.add_signal_handler(signal.SIGHUP, service.woken.set)
+        loop.add_signal_handler(signal.SIGHUP, service.wake)
         async with serving(app, connections, settings.host, settings.port) as (host, port):
             ready(host, port)
             notify("READY=1")

@@ -82,8 +82,20 @@ class Service:
     """Set when somebody says that peers have something new."""
     noticed: set[str] = field(default_factory=set)
     """Origins of peers that say it of their own logs, or had them cosigned."""
+    told: set[str] = field(default_factory=set)
+    """Those of them that are asked for what they publish now."""
+    nudged: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when one of these was added, or `woken` is set."""
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the own checkpoint is another file than before."""
+    listed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the files of peers, of forks or of the policy are others than before."""
     looked: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a peer was looked at."""
+    """Set when there may be something to replicate."""
+    whole_looks: dict[str, float] = field(default_factory=dict)
+    """By origin, when the last look at what a peer publishes began (monotonic), if it found nothing wrong."""
+    unheld: set[str] = field(default_factory=set)
+    """Origins of which something is pledged that could not be had."""
     progress: Stoppable = field(default_factory=Stoppable)
     suspects: set[Cid] = field(default_factory=set)
     """Packages that were found damaged while they were served."""
@@ -132,6 +144,18 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self._held.close()
+
+    def nudge(self, origin: str, *, is_told: bool) -> None:
+        """Have a peer's log looked at soon; when `is_told` at what it publishes, not at what was cosigned."""
+        self.noticed.add(origin)
+        if is_told:
+            self.told.add(origin)
+        self.nudged.set()
+
+    def wake(self) -> None:
+        """Have every peer's log looked at soon."""
+        self.woken.set()
+        self.nudged.set()
 
     def _key_of(self, origin: str) -> bytes | None:
         peer = self.federation.peers.find(origin)
@@ -214,14 +238,14 @@ class Service:
     def forks(self) -> list[StoredFork]:
         """The fork proofs that are kept here; the files are read again only when one of them changed."""
         with self._turn:
-            signature = _listing(self.ledger.home.forks)
+            signature = listing(self.ledger.home.forks)
             if signature != self._forks_signature:
                 self._forks = list(stored_forks(self.ledger.home))
                 self._forks_signature = signature
             return list(self._forks)
 
 
-def _listing(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def listing(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """What tells whether a folder's files are the same as before; reads none of them."""
     try:
         with os.scandir(folder) as entries:
@@ -229,6 +253,15 @@ def _listing(folder: Path) -> tuple[tuple[str, int, int], ...]:
     except OSError:
         return ()
     return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells whether a file is the same as before, without reading it; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _digest(text: str) -> bytes:

@@ -156,9 +156,8 @@ class Asking:
 
     def _question(self, url: str) -> Answer:
         size, known = self._own.checkpoint.size, self._known.get(url, 0)
-        old = (
-            0  # whoever knows the log tells its size; who takes it from nothing has never seen it, or forgot
-        )
+        # a witness answers 200 to its own size alone, and 409 with it to any other one, 0 among them
+        old = known if known <= size else 0
         for _ in range(_TRIES):
             proof = self._own.files.prove_consistency(old, size) if 0 < old < size else ()
             body = format_request(AddCheckpoint(old, proof, self._own.signed))
