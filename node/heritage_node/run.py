@@ -19,6 +19,7 @@ from heritage_ledger.ledger import Ledger
 from heritage_node import api, gateway, limits, logs, metrics, problems, rounds, routing, witness
 from heritage_node.admission import Admission
 from heritage_node.costs import Pool, check_routes
+from heritage_node.journal import Journal, name_answer
 from heritage_node.metrics import METRICS, Metrics
 from heritage_node.rates import parse_networks
 from heritage_node.service import SERVICE, Service
@@ -48,6 +49,7 @@ def make_app(service: Service, connections: limits.Connections) -> web.Applicati
         middlewares=[
             connections.middleware,
             counts.middleware,
+            Journal(connections, access=service.ledger.settings.node.access_log).middleware,
             admission.middleware,
             problems.middleware,
         ],
@@ -59,6 +61,7 @@ def make_app(service: Service, connections: limits.Connections) -> web.Applicati
     for module in (logs, witness, gateway, routing, api, metrics):
         app.add_routes(module.routes)
     check_routes(app)
+    app.on_response_prepare.append(name_answer)
     app.on_startup.append(_read_files_in_pool)
     return app
 

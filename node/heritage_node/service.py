@@ -27,6 +27,7 @@ from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.settings import check_origin
 from heritage_ledger.home.settings_table import read_secret
 from heritage_node.costs import cost_of
+from heritage_node.journal import PEER
 from heritage_node.pools import Pools
 from heritage_node.watch import Watch
 
@@ -221,7 +222,9 @@ class Service:
             way = f"{named.path}{request.path_qs}"
             urls = [f"{named.scheme}://{host}{way}" for host in (named.netloc, request.host)] + urls
         method, headers = request.method, request.headers
-        return await self.ask(request, self.gate.check_headers, method, urls, headers)
+        signed = await self.ask(request, self.gate.check_headers, method, urls, headers)
+        request[PEER] = signed.origin
+        return signed
 
     def checkpoint(self) -> Checkpoint:
         """Return the published checkpoint of the own log, read anew.

@@ -14,7 +14,9 @@ from heritage_ledger.log.fork import ForkProof
 from heritage_ledger.log.note import parse_note
 from heritage_ledger.log.witness import MAX_REQUEST_SIZE, SIZE_TYPE, WitnessRefusal, parse_request
 from heritage_node.costs import Cost, Paging, Pool, costs
+from heritage_node.journal import REASON
 from heritage_node.limits import read_body
+from heritage_node.problems import reason_of
 from heritage_node.service import SERVICE, Service
 
 routes = web.RouteTableDef()
@@ -29,6 +31,7 @@ async def add_checkpoint(request: web.Request) -> web.Response:
     try:
         lines, grown = await service.ask(request, _add, service, body)
     except WitnessRefusal as refusal:
+        request[REASON] = (refusal.code, reason_of(refusal))
         if refusal.size is not None:
             return web.Response(body=b"%d\n" % refusal.size, status=409, headers={"Content-Type": SIZE_TYPE})
         return web.Response(text=f"{refusal.code}: {refusal}\n", status=refusal.status)

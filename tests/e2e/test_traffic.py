@@ -1,4 +1,4 @@
-"""How many requests institutions make of each other: counts, not seconds; `make bench ONLY=idle` has the table."""
+"""How many requests institutions make of each other: counts; `make bench ONLY=idle` has the table."""
 
 import time
 
@@ -14,7 +14,7 @@ PAUSE = 2
 
 
 def pledged(tmp_path, count):
-    """The requests for one deposit among `count` institutions, all others of which hold what the first one has."""
+    """The requests for one deposit among `count` institutions, held by all others."""
     folder = tmp_path / f"of-{count}"
     source = folder / "scan"
     source.mkdir(parents=True)

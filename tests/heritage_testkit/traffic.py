@@ -1,4 +1,4 @@
-"""What nodes ask of each other: requests counted by the nodes themselves, and when there is nothing more to ask."""
+"""What nodes ask of each other, counted by the nodes themselves, and when there is no more to ask."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINE = re.compile(r'heritage_requests_total\{route="([^"]+)",status="([^"]+)"\}
 
 
 def requests(nodes: Sequence[Institution]) -> Counter[tuple[str, str]]:
-    """Requests that the nodes have answered since their start, by route and status; this one is not among them."""
+    """Requests that the nodes have answered since their start, by route and status, but for this one."""
     found: Counter[tuple[str, str]] = Counter()
     for one in nodes:
         with urllib.request.urlopen(f"{one.url}/metrics", timeout=60) as answer:

@@ -7,6 +7,7 @@ is over is silent: what it says later is not waited for.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from dataclasses import dataclass
@@ -233,4 +234,5 @@ def fetch_proofs(client: Client, urls: Sequence[str], own: OwnLog) -> list[bytes
 
 def start_daemon(work: Callable[[], None]) -> None:
     """Run `work` in a thread that keeps no process from ending."""
-    threading.Thread(target=work, name="asking", daemon=True).start()
+    here = contextvars.copy_context()
+    threading.Thread(target=here.run, args=(work,), name="asking", daemon=True).start()

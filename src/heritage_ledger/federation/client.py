@@ -24,6 +24,7 @@ from heritage_ledger.content.exchange import AnswerTooLarge, Body, Exchange, Wai
 from heritage_ledger.content.faults import PASSING_STATUSES, Fault, causes, check_final, fault_of, trust
 from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFailure, UsageError
 from heritage_ledger.federation.addresses import check_address
+from heritage_ledger.federation.tracing import trace_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -137,7 +138,12 @@ class Client:
         """The answer of one request, its body not read yet."""
         check_url(url)
         with contextlib.closing(self._begin()) as exchange:
-            sent = {"Accept-Encoding": "identity", "User-Agent": "heritage-ledger", **(headers or {})}
+            sent = {
+                "Accept-Encoding": "identity",
+                "User-Agent": "heritage-ledger",
+                **trace_headers(),
+                **(headers or {}),
+            }
 
             def request() -> urllib3.BaseHTTPResponse:
                 return self._manager.request(

@@ -24,6 +24,8 @@ MAX_SYNC_SECONDS = 86_400
 """The longest pause between two rounds of looking at peers."""
 DEFAULT_RATE = 50
 """Units of work a second for one address: `node/heritage_node/costs.py` says what each route costs."""
+LOGS = ("text", "json")
+"""What the log of a node may be written as."""
 MAX_RATE = 1_000_000
 """A rate that limits nobody."""
 
@@ -38,7 +40,7 @@ class NodeSettings:
     the node compares every package with its address, 0 for never. `trusted_proxies` are the addresses and
     networks whose X-Forwarded-For is believed; `public_rate` is how many units of work a second the public
     may ask for from one address. `ca_file` names certificates that are believed of peers beside those of the
-    system.
+    system. `log` is one of `LOGS`; with `access_log` it has a line for each request.
 
     What comes from others is bounded: `reserve_mib` of the disk stay free of it (None: a share of the disk,
     `heritage_ledger.home.room`), `replicas_mib` are taken by replicas in all and `peer_replicas_mib` by those
@@ -63,6 +65,8 @@ class NodeSettings:
     peer_mirror_mib: int = 16_384
     peer_mirror_entries: int = 10_000_000
     ca_file: str | None = None
+    log: str = "text"
+    access_log: bool = False
 
 
 NODE_KEYS = {one.name for one in fields(NodeSettings)} - {"host", "port"} | {"listen"}
@@ -77,15 +81,12 @@ def parse_node(table: Table) -> NodeSettings:
     url = table.text("url")
     if url is not None:
         _check_own_url(url)
-    private = table.values.get("allow_private", usual.allow_private)
-    if not isinstance(private, bool):
-        raise invalid("allow_private = true or false", repr(private)[:80])
     return NodeSettings(
         host.strip("[]"),
         int(port),
         None if url is None else url.rstrip("/"),
         check_secret(table.text("admin_token")),
-        private,
+        _flag(table, "allow_private", default=usual.allow_private),
         table.count("sync_seconds", usual.sync_seconds, MAX_SYNC_SECONDS),
         table.count("copies", usual.copies),
         table.count("check_days", usual.check_days, MAX_CHECK_DAYS, least=0),
@@ -98,7 +99,23 @@ def parse_node(table: Table) -> NodeSettings:
         table.count("peer_mirror_mib", usual.peer_mirror_mib, MAX_MIB),
         table.count("peer_mirror_entries", usual.peer_mirror_entries, MAX_ENTRIES),
         table.file("ca_file"),
+        _log(table),
+        _flag(table, "access_log", default=usual.access_log),
     )
+
+
+def _flag(table: Table, name: str, *, default: bool) -> bool:
+    found = table.values.get(name, default)
+    if not isinstance(found, bool):
+        raise invalid(f"{name} = true or false", repr(found)[:80])
+    return found
+
+
+def _log(table: Table) -> str:
+    found = table.text("log") or LOGS[0]
+    if found not in LOGS:
+        raise invalid(f"log = one of {', '.join(LOGS)}", repr(found)[:80])
+    return found
 
 
 def _check_own_url(url: str) -> None:
