@@ -33,7 +33,7 @@ HELD_SECONDS = 20.0
 TITLE = "A deposit of the bench, with a title as long as titles are"
 
 
-def _fill(home: Path) -> None:
+def fill(home: Path) -> None:
     """Make a log and an index of `ASSETS` deposits: the entries are copies of one, the rows are not."""
     from heritage_ledger import Ledger  # noqa: PLC0415 - not needed for the bad clients
     from heritage_ledger.content.cid import DAG_PB, block_cid  # noqa: PLC0415 - the same
@@ -231,7 +231,7 @@ def public(root: Path, runs: int) -> None:
     """Pages of a long list; honest reads beside bad ones; memory of the node."""
     assert runs
     museum = Institution.make(root, "bench")
-    _fill(museum.home)
+    fill(museum.home)
     _start(museum, 1_000_000)
     try:
         assert museum.process is not None

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from engines import database, kubo
 from federation import catch_up, replicas, serving
+from idle import idle
 from measure import clear, make_files, table, timed
 from public import public
 
@@ -238,6 +239,7 @@ SECTIONS = {
     "serving": serving,
     "catch-up": catch_up,
     "public": public,
+    "idle": idle,
     "million": million,
 }
 

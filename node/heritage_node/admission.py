@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from heritage_node.costs import UNKNOWN, cost_of
+from heritage_node.journal import REASON
 from heritage_node.limits import cut, send
 from heritage_node.pools import TooMany
 from heritage_node.problems import problem_of
@@ -52,6 +53,7 @@ class Admission:
                 return response
         except TooMany as error:
             response = refusal(error)
+            request[REASON] = (error.code, error.message)
             await send(request, response)
             return response
 

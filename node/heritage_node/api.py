@@ -11,7 +11,7 @@ from aiohttp import web
 
 from heritage_ledger.content.cid import parse_cid_spelling
 from heritage_ledger.errors import EvidenceInvalid, EvidenceMissing
-from heritage_ledger.federation.notices import MOVED_NOTICE, parse_moved
+from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, MOVED_NOTICE, parse_moved
 from heritage_ledger.federation.protocol import PROTOCOL
 from heritage_ledger.federation.signing import NOTICE
 from heritage_ledger.index.resolve import recorded_at
@@ -259,14 +259,15 @@ async def notices(request: web.Request) -> web.Response:
     """Take a peer's word that there is something new to look at, or a fork proof."""
     service = request.app[SERVICE]
     signed = await service.check_peer(request)
-    await service.ask(
+    kind = await service.ask(
         request, _notice, service, signed, request.headers.get(NOTICE), await read_body(request)
     )
-    service.noticed.add(signed.origin)  # its own log alone is looked at, and not at once for ever
+    if kind == CHECKPOINT_NOTICE:
+        service.nudge(signed.origin, is_told=True)  # its own log alone is looked at, and not at once for ever
     return web.json_response({"taken": True}, status=202)
 
 
-def _notice(service: Service, signed: Signed, said: str | None, body: bytes) -> None:
+def _notice(service: Service, signed: Signed, said: str | None, body: bytes) -> str | None:
     signed.check_body(body)
     shown = _kind(body)
     kind = said if signed.covers_notice else shown
@@ -276,8 +277,9 @@ def _notice(service: Service, signed: Signed, said: str | None, body: bytes) -> 
         service.record_help(signed.origin, body)
     elif kind == MOVED_NOTICE and signed.covers_notice:
         service.moved[signed.origin] = parse_moved(body)
-    elif kind != "checkpoint" or shown == "unreadable":
+    elif kind != CHECKPOINT_NOTICE or shown == "unreadable":
         raise EvidenceInvalid("notice-malformed", "there is no such notice", found=repr(kind)[:80])
+    return kind
 
 
 def _kind(body: bytes) -> str:
@@ -299,7 +301,7 @@ async def sync(request: web.Request) -> web.Response:
     """Look at the peers now; for whoever has the token for local administration."""
     service = request.app[SERVICE]
     service.check_admin(request)
-    service.woken.set()
+    service.wake()
     return web.json_response({"taken": True}, status=202)
 
 

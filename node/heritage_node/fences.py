@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from heritage_ledger.errors import Finding, HeritageError, Severity
+from heritage_ledger.federation.tracing import new_id, traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,20 +186,25 @@ class Fences:
 
     async def _do(self, piece: _Piece, kind: str, who: str, work: Callable[[], Done]) -> None:
         try:
-            done, error = await self.run(_fenced, work)
-            if error is not None:
-                done = Done(findings=(self.report.unexpected(kind, who, error),))
-            else:
-                self.report.findings(kind, who, done.findings)
-            for line in done.lines:
-                self.report.line(line)
-            for what, text in done.states:
-                self.report.state(what, text)
+            name = new_id()
+            done, error = await self.run(_fenced, name, work)
+            with traced(name):
+                self._tell(kind, who, done, error)
             piece.is_broken = error is not None
             piece.task = None
-            piece.end(is_good=done.is_good)
+            piece.end(is_good=done.is_good and error is None)
         finally:
             piece.task = None
+
+    def _tell(self, kind: str, who: str, done: Done, error: Exception | None) -> None:
+        if error is not None:
+            self.report.unexpected(kind, who, error)
+        else:
+            self.report.findings(kind, who, done.findings)
+        for line in done.lines:
+            self.report.line(line)
+        for what, text in done.states:
+            self.report.state(what, text)
 
 
 def jittered(seconds: float) -> float:
@@ -206,10 +212,11 @@ def jittered(seconds: float) -> float:
     return seconds * secrets.SystemRandom().uniform(0.75, 1.25)
 
 
-def _fenced(work: Callable[[], Done]) -> tuple[Done, Exception | None]:
+def _fenced(name: str, work: Callable[[], Done]) -> tuple[Done, Exception | None]:
     """Do work in this thread; what it raises is a value afterwards."""
     try:
-        return work(), None
+        with traced(name):
+            return work(), None
     except HeritageError as error:
         return Done(findings=(error.finding,)), None
     except Exception as error:  # noqa: BLE001 - the fence

@@ -102,6 +102,11 @@ class Connections:
     def _is_trusted(self, address: str) -> bool:
         return bool(self.trusted) and client_address(address, ["0.0.0.0"], self.trusted) != address  # noqa: S104 - not bound
 
+    def is_from_proxy(self, request: web.Request) -> bool:
+        """Say whether a request came through a proxy that is trusted."""
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        return isinstance(peer, tuple) and self._is_trusted(str(peer[0]))
+
     def leave(self, guard: Guard) -> None:
         """Forget a connection that is closed."""
         if guard in self.open:

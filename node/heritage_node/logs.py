@@ -10,6 +10,7 @@ from aiohttp import web
 
 from heritage_ledger.errors import EvidenceInvalid
 from heritage_ledger.federation.floor import UNSURE_HEADER
+from heritage_ledger.federation.forks import FORKS_HEADER, word_of
 from heritage_ledger.home.marks import read_unsure
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_ledger.log.note import MAX_NOTE_SIZE
@@ -41,7 +42,11 @@ class _LogFile(web.FileResponse):
 @costs(Cost(Pool.LOG, Paging.ONE))
 async def own(request: web.Request) -> web.StreamResponse:
     """A file of the own log."""
-    return await _file(request, request.app[SERVICE].ledger.home.log)
+    service = request.app[SERVICE]
+    response = await _file(request, service.ledger.home.log)
+    if request.match_info["path"] == CHECKPOINT:
+        response.headers[FORKS_HEADER] = await service.ask(request, lambda: word_of(service.forks()))
+    return response
 
 
 @routes.get(r"/mirrors/{origin:[^/]+/[^/]+/[1-9][0-9]*}/{path:.+}")

@@ -15,8 +15,9 @@ from heritage_ledger.errors import DiskProblem, HeritageError, OperationFailed, 
 from heritage_ledger.fixity.heads import examine_heads
 from heritage_ledger.home.room import free_room, reserve_of
 from heritage_node.costs import Cost, Paging, Pool, costs
+from heritage_node.journal import REASON
 from heritage_node.numbers import Numbers
-from heritage_node.problems import problem
+from heritage_node.problems import problem, reason_of
 from heritage_node.service import SERVICE
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ async def readyz(request: web.Request) -> web.Response:
         await service.ask(request, _look, service)
         await _ask_engine(service)
     except HeritageError as error:
+        request[REASON] = (error.code, reason_of(error))
         return problem(503, error.code, error.message, detail=error.found, advice=error.advice)
     return web.json_response({"status": "ready"})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -115,8 +116,9 @@ class Pools:
             TemporaryFailure: it took too long (`read-too-long`).
         """
         loop, threads = asyncio.get_running_loop(), self.threads[cost.pool]
+        here = contextvars.copy_context()  # the name of the request goes along
         if cost.writes:
-            return await asyncio.shield(loop.run_in_executor(threads, function, *values))
+            return await asyncio.shield(loop.run_in_executor(threads, here.run, function, *values))
         deadline = Deadline(cost.seconds)
 
         def call() -> _T:
@@ -125,7 +127,7 @@ class Pools:
                 return function(*values)
 
         try:
-            return await loop.run_in_executor(threads, call)
+            return await loop.run_in_executor(threads, here.run, call)
         except asyncio.CancelledError:
             deadline.cancel()
             raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from heritage_ledger.errors import ExitCode, HeritageError
+from heritage_node.journal import REASON
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ _STATUS: Final = {
     ExitCode.DISK: 507,
 }
 _STATUS_OF: Final = {"rate-exceeded": 429, "request-too-many": 429}
+_QUOTES: Final = ("'", '"', "b'", 'b"')
 _AGAIN: Final = "10"
 """Seconds after which it is worth trying again what failed for a while."""
 
@@ -55,6 +57,15 @@ def problem_of(error: HeritageError) -> web.Response:
     return found
 
 
+def reason_of(error: HeritageError) -> str:
+    """What was wrong, in words for the log of this node; what was sent is not quoted."""
+    parts = [error.message]
+    parts += [f"expected {error.expected}"] if error.expected else []
+    if error.found and not error.found.startswith(_QUOTES):
+        parts.append(f"found {error.found}")
+    return "; ".join(parts)
+
+
 @web.middleware
 async def middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,16 +74,19 @@ async def middleware(
     try:
         return await handler(request)
     except HeritageError as error:
+        request[REASON] = (error.code, reason_of(error))
         return problem_of(error)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         code = (error.reason or "error").lower().replace(" ", "-")
+        request[REASON] = (code, error.reason)
         found = problem(error.status, code, error.reason)
         found.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
         return found
     except (ConnectionError, TimeoutError):
         raise
     except Exception:
+        request[REASON] = ("internal-error", "a fault of this software")
         request.app.logger.exception("a request failed")
         return problem(500, "internal-error", "a fault of this software; its log says more")

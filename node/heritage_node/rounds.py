@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -18,9 +19,10 @@ from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, MOVED_NOTICE, 
 from heritage_ledger.log.checkpoint import read_unverified
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_node.fences import LONGEST, Done, Fences, jittered
+from heritage_node.service import listing, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from heritage_ledger.content.cid import Cid
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
     from heritage_ledger.federation.repair import Repaired
     from heritage_ledger.federation.replicas import Replicated
     from heritage_ledger.federation.witnessing import Showing
+    from heritage_ledger.home.layout import Home
     from heritage_node.service import Service
 
 _T = TypeVar("_T")
 
-LOOK_SECONDS: Final = 0.5
-"""How often the own log is looked at for something new to have cosigned."""
+LOOK_SECONDS: Final = 1.0
+"""How often the state of files is looked at, and work that had to wait is begun."""
 CHECK_LOOK_SECONDS: Final = 60.0
 """How often the node looks which packages are due for a check."""
 LONG_SECONDS: Final = 3_600.0
@@ -49,7 +52,7 @@ async def work(service: Service, *, first: float | None = None) -> None:
     """Go on until it is cancelled; `first` is the first pause of what fails, else that between two looks."""
     pause = service.ledger.settings.node.sync_seconds if first is None else first
     async with Fences(pause) as fences, asyncio.TaskGroup() as group:
-        loops = [_witness, _follow, _replicate, _check]
+        loops = [_watch, _witness, _follow, _replicate, _check]
         if service.ledger.settings.node.url is not None:
             loops.append(_say_where)
         if service.ledger.settings.node.call_in:
@@ -89,33 +92,93 @@ async def _pause(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
+async def _watch(service: Service, fences: Fences) -> None:
+    """See by the state of files, without reading any, that the log has grown or the peers are others.
+
+    Notices of the system (inotify) reach no one over NFS, SMB and most of FUSE; a deposit's process cannot
+    call a node whose home another machine shares. To ask for the state of few files does always, and costs
+    microseconds.
+    """
+    home = service.ledger.home
+    known: tuple[object, ...] = (None, None)
+    while True:
+        found = await fences.run(_stamps, home)
+        for stamp, before, event in zip(found, known, (service.grown, service.listed), strict=True):
+            if stamp != before:
+                event.set()
+        known = found
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _stamps(home: Home) -> tuple[object, ...]:
+    return stamp_of(home.log / CHECKPOINT), (listing(home.peers), listing(home.forks), stamp_of(home.policy))
+
+
+class _Telling:
+    """One checkpoint on its way to witnesses and peers: who has not cosigned it, and who not heard of it."""
+
+    def __init__(
+        self,
+        showing: Showing | None = None,
+        untold: Iterable[Peer] = (),
+        urls: Iterable[str] = (),
+        failed: Iterable[str] = (),
+    ) -> None:
+        """`urls` are those of all witnesses; those that `failed` the last time are not waited for."""
+        self.showing = showing
+        self.missing = () if showing is None else showing.missing
+        self.cosigned: set[str] = set()
+        self.failed = set(failed)
+        self._witnesses = set(urls)
+        self._untold = {peer.origin: f"{peer.url}/witness" for peer in untold}
+
+    def unheard(self) -> list[str]:
+        """Peers to be told by a notice: whoever is asked to cosign hears of it by that, and looks."""
+        heard = self._witnesses - set(self.missing) | self.cosigned
+        self._untold = {origin: url for origin, url in self._untold.items() if url not in heard}
+        waiting = set(self.missing) - self.failed
+        return [origin for origin, url in self._untold.items() if url not in waiting]
+
+    def told(self, origin: str) -> None:
+        """A notice to this peer is on its way."""
+        del self._untold[origin]
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether nobody is left to be asked or told."""
+        return self.cosigned.issuperset(self.missing) and not self._untold
+
+
 async def _witness(service: Service, fences: Fences) -> None:
     """Have the own checkpoint cosigned whenever the log has grown, and at intervals."""
     seen: int | None = None
-    showing: Showing | None = None
-    asked: set[str] = set()
-    untold: set[str] = set()
+    telling = _Telling()
     next_time = 0.0
     while True:
-        size = await fences.run(_size, service.ledger.home.log / CHECKPOINT)
+        size = seen
+        if service.grown.is_set():
+            service.grown.clear()
+            size = await fences.run(_size, service.ledger.home.log / CHECKPOINT)
         if size != seen or time.monotonic() >= next_time:
+            untold: list[Peer] = []
             if size != seen and seen is not None:
                 service.looked.set()  # it may be a pledge
-                untold = {peer.origin for peer in await _listed(service, fences)}
+                untold = await _listed(service, fences)
             seen, next_time = size, time.monotonic() + service.ledger.settings.node.sync_seconds
             unsure = await _tried(fences, "standing", fences.run(_make_sure, service))
             if unsure is not None:
                 fences.report.findings("newest", "this home", unsure)
             showing = await _tried(fences, "checkpoint", fences.run(_show, service))
-            asked = set()
-        for url in showing.missing if showing is not None else ():
-            assert showing is not None
-            if url not in asked:
-                fences.start("witness", url, partial(_ask, service, url, showing, asked))
-        for origin in list(untold):
+            urls = service.federation.witnesses.urls if untold else ()
+            telling = _Telling(showing, untold, urls, telling.failed)
+        for url in telling.missing:
+            if url not in telling.cosigned:
+                fences.start("witness", url, partial(_ask, service, url, telling))
+        for origin in telling.unheard():
             if fences.start("announce", origin, partial(_announce, service, origin)):
-                untold.discard(origin)
-        await asyncio.sleep(LOOK_SECONDS)
+                telling.told(origin)
+        left = max(0.0, next_time - time.monotonic())
+        await _pause(service.grown, left if telling.is_over else min(left, LOOK_SECONDS))
 
 
 def _size(checkpoint: Path) -> int | None:
@@ -132,9 +195,15 @@ def _show(service: Service) -> Showing | None:
     return service.federation.cosigning.show()
 
 
-def _ask(service: Service, url: str, showing: Showing, asked: set[str]) -> Done:
-    found = service.federation.cosigning.ask(url, showing)
-    asked.add(url)
+def _ask(service: Service, url: str, telling: _Telling) -> Done:
+    assert telling.showing is not None
+    try:
+        found = service.federation.cosigning.ask(url, telling.showing)
+    except BaseException:
+        telling.failed.add(url)
+        raise
+    telling.cosigned.add(url)
+    telling.failed.discard(url)
     state = "witnessed" if found.is_met else "pending"
     said = f"checkpoint {found.size}: {state}, cosigned by {len(found.cosigned)} keys"
     return Done(states=(("checkpoint", said),))
@@ -161,19 +230,27 @@ def _peers(service: Service) -> list[Peer]:
 
 async def _follow(service: Service, fences: Fences) -> None:
     """Look at each peer at intervals, soon when it says that there is something new, at all when told to."""
+    peers: list[Peer] = []
+    again = min(fences.first, service.ledger.settings.node.sync_seconds)
+    service.listed.set()
     while True:
+        if service.listed.is_set():
+            service.listed.clear()
+            peers = await _listed(service, fences)
+        service.nudged.clear()
         while service.noticed:
             fences.hurry("sync", service.noticed.pop())
         if service.woken.is_set():
             service.woken.clear()
-            fences.hurry("sync")
+            service.told.update(peer.origin for peer in peers)
+            for kind in ("sync", "witness", "announce", "replicate"):
+                fences.hurry(kind)
         for origin, url in list(service.moved.items()):
             if fences.start("move", origin, partial(_move, service, origin, url)):
                 service.moved.pop(origin)
-        for peer in await _listed(service, fences):
-            again = min(fences.first, service.ledger.settings.node.sync_seconds)
-            fences.start("sync", peer.origin, partial(_sync, service, peer), again=again)
-        await _pause(service.woken, LOOK_SECONDS)
+        for peer in peers:
+            fences.start("sync", peer.origin, partial(_sync, service, peer, again), again=again)
+        await _pause(service.nudged, LOOK_SECONDS)
 
 
 def _move(service: Service, origin: str, url: str) -> Done:
@@ -181,13 +258,27 @@ def _move(service: Service, origin: str, url: str) -> Done:
     return Done((f"{origin}: moved to {moved.url}",) if moved is not None else ())
 
 
-def _sync(service: Service, peer: Peer) -> Done:
-    synced = service.federation.sync_peer(peer, progress=service.progress)
-    service.watch.note_look(peer.origin, synced.findings)
-    service.loop.call_soon_threadsafe(service.looked.set)
+def _sync(service: Service, peer: Peer, again: float) -> Done:
+    """Look at a peer; if the last look was good and it said nothing since, up to what was cosigned here."""
+    origin, began = peer.origin, time.monotonic()
+    is_told = origin in service.told
+    service.told.discard(origin)
+    shown = None
+    if not is_told and began - service.whole_looks.get(origin, -math.inf) < again:
+        shown = service.witness.latest(origin)
+        if shown is None or read_unverified(shown).size <= service.federation.mirrored(origin):
+            return Done()
+    synced = service.federation.sync_peer(peer, shown=shown, progress=service.progress)
+    service.watch.note_look(origin, synced.findings)
+    if synced.size != synced.old_size or origin not in service.whole_looks or service.unheld:
+        service.loop.call_soon_threadsafe(service.looked.set)
     if synced.fork is not None:
         service.federation.spread(synced.fork)
     floor = service.federation.take_floor(peer, service.witness)
+    if synced.findings:
+        service.whole_looks.pop(origin, None)
+    elif shown is None:
+        service.whole_looks[origin] = began
     return Done(synced_lines(synced), (*synced.findings, *floor))
 
 
@@ -224,11 +315,11 @@ def _call(service: Service, peer: Peer) -> Done:
 
 
 async def _replicate(service: Service, fences: Fences) -> None:
-    """Fetch what is pledged and not held, after every look at a peer; each log by itself."""
+    """Fetch what is pledged and not held, when a log has grown, and now and then; each log by itself."""
     wanted: set[str] = set()
     while True:
         await _pause(service.looked, LOOK_SECONDS if wanted else LONG_SECONDS)
-        if service.looked.is_set():
+        if service.looked.is_set() or not wanted:
             service.looked.clear()
             wanted |= set(await _tried(fences, "pledges", fences.run(service.federation.pledges)) or ())
         for origin in list(wanted):
@@ -238,6 +329,10 @@ async def _replicate(service: Service, fences: Fences) -> None:
 
 def _fetch(service: Service, origin: str) -> Done:
     done = list(service.federation.replicate(origin=origin, progress=service.progress))
+    if any(one.findings for one in done):
+        service.unheld.add(origin)
+    else:
+        service.unheld.discard(origin)
     lines = tuple(replicated_line(one) for one in done if not one.findings)
     return Done(lines, tuple(finding for one in done for finding in one.findings))
 

@@ -20,6 +20,7 @@ from heritage_ledger.ledger import Ledger
 from heritage_node import api, gateway, limits, logs, metrics, problems, rounds, routing, turns, witness
 from heritage_node.admission import Admission
 from heritage_node.costs import Pool, check_routes
+from heritage_node.journal import Journal, name_answer
 from heritage_node.metrics import METRICS, Metrics
 from heritage_node.rates import parse_networks
 from heritage_node.service import SERVICE, Service
@@ -49,6 +50,7 @@ def make_app(service: Service, connections: limits.Connections) -> web.Applicati
         middlewares=[
             connections.middleware,
             counts.middleware,
+            Journal(connections, access=service.ledger.settings.node.access_log).middleware,
             admission.middleware,
             problems.middleware,
         ],
@@ -60,6 +62,7 @@ def make_app(service: Service, connections: limits.Connections) -> web.Applicati
     for module in (logs, witness, gateway, routing, api, turns, metrics):
         app.add_routes(module.routes)
     check_routes(app)
+    app.on_response_prepare.append(name_answer)
     app.on_startup.append(_read_files_in_pool)
     app.on_response_prepare.append(_say_protocol)
     return app
@@ -155,7 +158,7 @@ async def run(
         settings = ledger.settings.node
         connections = limits.Connections(trusted=parse_networks(settings.trusted_proxies))
         app = make_app(service, connections)
-        loop.add_signal_handler(signal.SIGHUP, service.woken.set)
+        loop.add_signal_handler(signal.SIGHUP, service.wake)
         async with serving(app, connections, settings.host, settings.port) as (host, port):
             service.listens(host, port)
             ready(host, port)

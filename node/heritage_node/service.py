@@ -30,6 +30,7 @@ from heritage_ledger.home.keyring import open_node_keys
 from heritage_ledger.home.settings import check_origin
 from heritage_ledger.home.settings_table import read_secret
 from heritage_node.costs import cost_of
+from heritage_node.journal import PEER
 from heritage_node.pools import Pools
 from heritage_node.watch import Watch
 
@@ -92,8 +93,20 @@ class Service:
     """Origins of peers that say it of their own logs, or had them cosigned."""
     moved: dict[str, str] = field(default_factory=dict)
     """Where peers say that they moved to, by origin; looked at before it is believed."""
+    told: set[str] = field(default_factory=set)
+    """Those of them that are asked for what they publish now."""
+    nudged: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when one of these was added, or `woken` is set."""
+    grown: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the own checkpoint is another file than before."""
+    listed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the files of peers, of forks or of the policy are others than before."""
     looked: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a peer was looked at."""
+    """Set when there may be something to replicate."""
+    whole_looks: dict[str, float] = field(default_factory=dict)
+    """By origin, when the last look at what a peer publishes began (monotonic), if it found nothing wrong."""
+    unheld: set[str] = field(default_factory=set)
+    """Origins of which something is pledged that could not be had."""
     progress: Stoppable = field(default_factory=Stoppable)
     suspects: set[Cid] = field(default_factory=set)
     """Packages that were found damaged while they were served."""
@@ -155,6 +168,18 @@ class Service:
         with Client(allow_private=True) as inside:
             caller = Caller(self.federation.speaker, inside, self.here, lambda: self.progress.stopping)
             caller.call_in(peer)
+
+    def nudge(self, origin: str, *, is_told: bool) -> None:
+        """Have a peer's log looked at soon; when `is_told` at what it publishes, not at what was cosigned."""
+        self.noticed.add(origin)
+        if is_told:
+            self.told.add(origin)
+        self.nudged.set()
+
+    def wake(self) -> None:
+        """Have every peer's log looked at soon."""
+        self.woken.set()
+        self.nudged.set()
 
     def _key_of(self, origin: str) -> bytes | None:
         peer = self.federation.peers.find(origin)
@@ -220,7 +245,9 @@ class Service:
             way = f"{named.path}{request.path_qs}"
             urls = [f"{named.scheme}://{host}{way}" for host in (named.netloc, request.host)] + urls
         method, headers = request.method, request.headers
-        return await self.ask(request, self.gate.check_headers, method, urls, headers)
+        signed = await self.ask(request, self.gate.check_headers, method, urls, headers)
+        request[PEER] = signed.origin
+        return signed
 
     def checkpoint(self) -> Checkpoint:
         """Return the published checkpoint of the own log, read anew.
@@ -237,14 +264,14 @@ class Service:
     def forks(self) -> list[StoredFork]:
         """The fork proofs that are kept here; the files are read again only when one of them changed."""
         with self._turn:
-            signature = _listing(self.ledger.home.forks)
+            signature = listing(self.ledger.home.forks)
             if signature != self._forks_signature:
                 self._forks = list(stored_forks(self.ledger.home))
                 self._forks_signature = signature
             return list(self._forks)
 
 
-def _listing(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def listing(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """What tells whether a folder's files are the same as before; reads none of them."""
     try:
         with os.scandir(folder) as entries:
@@ -252,6 +279,15 @@ def _listing(folder: Path) -> tuple[tuple[str, int, int], ...]:
     except OSError:
         return ()
     return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells whether a file is the same as before, without reading it; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _digest(text: str) -> bytes:

@@ -14,7 +14,9 @@ from heritage_ledger.log.fork import ForkProof
 from heritage_ledger.log.note import parse_note
 from heritage_ledger.log.witness import MAX_REQUEST_SIZE, SIZE_TYPE, WitnessRefusal, parse_request
 from heritage_node.costs import Cost, Paging, Pool, costs
+from heritage_node.journal import REASON
 from heritage_node.limits import read_body
+from heritage_node.problems import reason_of
 from heritage_node.service import SERVICE, Service
 
 routes = web.RouteTableDef()
@@ -27,19 +29,24 @@ async def add_checkpoint(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     body = await read_body(request, MAX_REQUEST_SIZE)
     try:
-        lines = await service.ask(request, _add, service, body)
+        lines, grown = await service.ask(request, _add, service, body)
     except WitnessRefusal as refusal:
+        request[REASON] = (refusal.code, reason_of(refusal))
         if refusal.size is not None:
             return web.Response(body=b"%d\n" % refusal.size, status=409, headers={"Content-Type": SIZE_TYPE})
         return web.Response(text=f"{refusal.code}: {refusal}\n", status=refusal.status)
     # what only its log holds ends that log when its disk is lost: it is looked at soon
-    service.noticed.add(read_unverified(parse_request(body).checkpoint).origin)
+    if grown is not None:
+        service.nudge(grown, is_told=False)
     return web.Response(body=lines, headers={"Content-Type": "text/plain; charset=utf-8"})
 
 
-def _add(service: Service, body: bytes) -> bytes:
+def _add(service: Service, body: bytes) -> tuple[bytes, str | None]:
+    """Return the cosignatures, and the origin of the log if it has more now than its mirror."""
     try:
-        return service.witness.add_checkpoint(body, time=int(time.time()))
+        lines = service.witness.add_checkpoint(body, time=int(time.time()))
+        shown = read_unverified(parse_request(body).checkpoint)
+        return lines, shown.origin if shown.size > service.federation.mirrored(shown.origin) else None
     except WitnessRefusal as refusal:
         if refusal.code == "witness-root":
             _keep_evidence(service, body)

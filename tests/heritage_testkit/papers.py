@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heritage_ledger.federation.client import Answer
 from heritage_ledger.federation.mirroring import Synced, sync_mirror
 from heritage_ledger.federation.peers import discover
 from heritage_ledger.log.note import format_note, parse_note, parse_vkey
@@ -30,6 +31,11 @@ class Papers:
         data = place.read_bytes() if place.is_file() else None
         assert data is None or len(data) <= limit
         return data
+
+    def ask(self, method: str, url: str, *, limit: int = 1 << 20, headers: object = None) -> Answer:
+        assert method == "GET"
+        data = self.get(url, limit=limit)
+        return Answer(404, {}, b"") if data is None else Answer(200, {}, data)
 
 
 def befriend(ledger: Ledger, other: Path, url: str) -> Synced:

@@ -20,9 +20,12 @@ def run(context: typer.Context) -> Ending:
     """Serve log, witness, blocks and API, and look at the peers, until SIGTERM.
 
     Where it listens and who may administer it stands under [node] in heritage.toml. What it does goes to
-    stderr, a line for each thing, as JSON with --json; SIGHUP makes it look at all peers at once.
+    stderr, a line for each thing, as JSON with --json or `log = "json"`. SIGHUP makes it look at all peers at
+    once.
     """
     from heritage_cli.logs import logging_to_stderr  # noqa: PLC0415 - queues and threads, for nodes only
+    from heritage_ledger.home.layout import open_home  # noqa: PLC0415 - for nodes only
+    from heritage_ledger.home.settings import read_settings  # noqa: PLC0415 - the same
     from heritage_node.run import run as run_node  # noqa: PLC0415 - aiohttp takes a quarter of a second
 
     session = session_of(context)
@@ -36,6 +39,7 @@ def run(context: typer.Context) -> Ending:
         except OSError:
             mute(sys.stdout)  # nobody reads it; the node is there for others
 
-    with logging_to_stderr(as_json=output.as_json, quiet=session.quiet):
+    settings = read_settings(open_home(session.root).settings).node
+    with logging_to_stderr(as_json=output.as_json or settings.log == "json", quiet=session.quiet):
         asyncio.run(run_node(session.root, session.passphrase.read, ready=ready))
     return Ending()

@@ -171,7 +171,7 @@ class Books:
         """
         for _ in range(_TRIES):
             self.guard.ensure()
-            with lock.hold(self.home.lock), self.state.hold():
+            with lock.hold(self.home.lock, passing=True), self.state.hold():
                 if self.guard.holds():
                     check_not_moved(self.home.settings, self.settings)
                     yield

@@ -108,7 +108,7 @@ def staging(home: Home) -> Iterator[Staging]:
     root = home.staging / secrets.token_hex(8)
     with contextlib.ExitStack() as gone, contextlib.ExitStack() as held:
         # under the append lock, so that nobody meets a folder that is not yet locked
-        with lock.hold(home.lock):
+        with lock.hold(home.lock, passing=True):
             with writing(root):
                 root.mkdir(mode=_WRITABLE)
             held.enter_context(lock.hold(root / "lock"))

@@ -117,7 +117,7 @@ def move_databases(home: Home, settings: Settings, to: str, progress: Progress) 
     origin = settings.origin
     progress.begin("move the databases")
     with contextlib.ExitStack() as held:
-        held.enter_context(lock.hold(home.lock))
+        held.enter_context(lock.hold(home.lock, passing=True))
         state = held.enter_context(open_state(home, settings))
         held.enter_context(state.hold())
         index = held.enter_context(Index.open(settings.kept_in(home.index), origin=origin, make=False))

@@ -7,6 +7,7 @@ is over is silent: what it says later is not waited for.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from dataclasses import dataclass
@@ -156,9 +157,8 @@ class Asking:
 
     def _question(self, url: str) -> Answer:
         size, known = self._own.checkpoint.size, self._known.get(url, 0)
-        old = (
-            0  # whoever knows the log tells its size; who takes it from nothing has never seen it, or forgot
-        )
+        # a witness answers 200 to its own size alone, and 409 with it to any other one, 0 among them
+        old = known if known <= size else 0
         for _ in range(_TRIES):
             proof = self._own.files.prove_consistency(old, size) if 0 < old < size else ()
             body = format_request(AddCheckpoint(old, proof, self._own.signed))
@@ -234,4 +234,5 @@ def fetch_proofs(client: Client, urls: Sequence[str], own: OwnLog) -> list[bytes
 
 def start_daemon(work: Callable[[], None]) -> None:
     """Run `work` in a thread that keeps no process from ending."""
-    threading.Thread(target=work, name="asking", daemon=True).start()
+    here = contextvars.copy_context()
+    threading.Thread(target=here.run, args=(work,), name="asking", daemon=True).start()

@@ -38,6 +38,7 @@ from heritage_ledger.errors import EvidenceInvalid, OperationFailed, TemporaryFa
 from heritage_ledger.federation.addresses import check_address
 from heritage_ledger.federation.protocol import HEADER, PROTOCOL, parse_protocol
 from heritage_ledger.federation.reverse import away, is_reverse
+from heritage_ledger.federation.tracing import trace_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -193,7 +194,7 @@ class Client:
         if is_reverse(url):
             if self.desk is None:
                 raise away(url)
-            sent = _SENT | dict(headers or {})
+            sent = _SENT | trace_headers() | dict(headers or {})
             with self.desk.asked(method, url, body=body, headers=sent, limit=limit) as answer:
                 self._note_protocol(url, answer.headers)
                 _check_encoding(url, answer.headers)
@@ -204,7 +205,7 @@ class Client:
             check_literal(url, allow_private=self._allow_private)
         manager = self._manager
         with contextlib.closing(self._begin()) as exchange:
-            sent = _SENT | dict(headers or {})
+            sent = _SENT | trace_headers() | dict(headers or {})
 
             def request() -> urllib3.BaseHTTPResponse:
                 return manager.request(

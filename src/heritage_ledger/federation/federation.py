@@ -21,6 +21,7 @@ from heritage_ledger.federation.forks import is_frozen, stored_forks
 from heritage_ledger.federation.greeting import greet
 from heritage_ledger.federation.guard import Guard
 from heritage_ledger.federation.mirroring import (
+    Known,
     Synced,
     evidence_in,
     mirror_evidence,
@@ -96,6 +97,7 @@ class Federation:
         self._signing = threading.RLock()
         self._duties = Duties()
         self._cosigned: dict[str, int] = {}
+        self._known: dict[str, Known] = {}
         node = settings.node
         self.client = Client(
             allow_private=node.allow_private,
@@ -341,17 +343,32 @@ class Federation:
         if failed is not None:
             raise failed
 
-    def sync_peer(self, peer: Peer, *, progress: Progress = SILENT) -> Synced:
+    def sync_peer(self, peer: Peer, *, shown: bytes | None = None, progress: Progress = SILENT) -> Synced:
         """The same for one peer; different peers may be looked at from different threads at once.
+
+        With `shown`, a checkpoint of its log that was cosigned here, only what that one has beyond the mirror
+        is asked for, if anything.
 
         Raises:
             DiskProblem, HomeLocked, OperationFailed: this home cannot be written.
         """
-        settings = self.settings.node
-        synced = sync_mirror(self.home, self.state, peer, self.client, settings=settings, progress=progress)
-        if not any(one.code in {"peer-unreachable", "peer-silent"} for one in synced.findings):
+        known = self._known.setdefault(peer.origin, Known())
+        synced = sync_mirror(
+            self.home,
+            self.state,
+            peer,
+            self.client,
+            settings=self.settings.node,
+            known=known,
+            shown=shown,
+            progress=progress,
+        )
+        is_away = any(one.code in {"peer-unreachable", "peer-silent"} for one in synced.findings)
+        is_asked, known.is_asked = known.is_asked, False
+        if is_asked and not is_away and (known.forks is None or known.forks != known.taken):
             with contextlib.suppress(HeritageError):
                 self.fork_watch.take_from(peer)
+                known.taken = known.forks
         clock = note_clock(self.home.mirror_of(peer.origin), peer, self.client.clock_of(peer.url))
         return synced if clock is None else replace(synced, findings=(*synced.findings, clock))
 

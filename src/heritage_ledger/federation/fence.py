@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import queue
 import threading
@@ -55,7 +56,8 @@ def ask_all(
 
     waiting = dict(enumerate(everyone))
     for number, one in waiting.items():
-        threading.Thread(target=ask, args=(number, one), name="ask", daemon=True).start()
+        here = contextvars.copy_context()
+        threading.Thread(target=here.run, args=(ask, number, one), name="ask", daemon=True).start()
     end = time.monotonic() + seconds
     while waiting:
         try:

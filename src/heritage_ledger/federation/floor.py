@@ -52,7 +52,7 @@ def take_floor(
     if unsure is None or not unsure.needs_floor(peer.origin):
         return ()
     work = _Floor(home, state, peer, client)
-    with lock.hold(work.place.lock):
+    with lock.hold(work.place.lock, passing=True):
         try:
             work.ask([one for one in peers if one.origin != peer.origin])
             if not work.is_enough(unsure):

@@ -7,6 +7,7 @@ once, and again only when it changed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,13 +25,17 @@ from heritage_ledger.log.fork import MAX_FORK_SIZE, Fork, ForkProof, check_fork,
 from heritage_ledger.log.note import format_note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from heritage_ledger.home.layout import Home
     from heritage_ledger.log.note import NoteVerifier
 
 SUFFIX: Final = ".fork.json"
+FORKS_HEADER: Final = "heritage-forks"
+"""With its checkpoint a node says one word for the fork proofs that it keeps, another one for others."""
+NO_FORKS: Final = "none"
+"""The word of a node that keeps no fork proof."""
 _SIZE: Final = "(?:0|[1-9][0-9]{0,18})"
 _NAME: Final = re.compile(rf"(?P<log>.+)-(?P<first>{_SIZE})-(?P<second>{_SIZE}){re.escape(SUFFIX)}")
 
@@ -100,6 +105,12 @@ def parse_hints(url: str, data: bytes) -> dict[str, str]:
         for origin, name in hints.items()
         if isinstance(name, str) and name.isascii() and name.isprintable() and not set(name) & set("/?# ")
     }
+
+
+def word_of(forks: Iterable[StoredFork]) -> str:
+    """One word for some fork proofs, the same for the same ones."""
+    names = sorted(fork.path.name for fork in forks)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:32] if names else NO_FORKS
 
 
 def _signed_by_log(proof: ForkProof, verifiers: Sequence[NoteVerifier], origin: str) -> ForkProof:

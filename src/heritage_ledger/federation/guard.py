@@ -333,7 +333,7 @@ class Guard:
         """
         verifiers = tuple(self._verifiers())
         mirror = Mirror(self.home.log, self._state(), self.origin, verifiers, name=self.origin)
-        with lock.hold(self.home.lock), self._state().hold():
+        with lock.hold(self.home.lock, passing=True), self._state().hold():
             for peer in self._peers():
                 prefix = f"{peer.url}/mirrors/{self.origin}"
                 try:

@@ -298,7 +298,7 @@ class _Recovery:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with lock.hold(self.home.lock), self.federation.state.hold():
+        with lock.hold(self.home.lock, passing=True), self.federation.state.hold():
             yield
 
     def _take(self, source: LogFiles, data: bytes) -> None:

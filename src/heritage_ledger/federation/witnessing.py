@@ -250,7 +250,7 @@ class Witnesses:
 
     def _publish(self, showing: Showing) -> None:
         """Put the cosignatures under the published checkpoint, unless the log has grown meanwhile."""
-        with lock.hold(self._home.lock), self._state.hold():
+        with lock.hold(self._home.lock, passing=True), self._state.hold():
             with contextlib.suppress(EvidenceInvalid, EvidenceMissing):  # another process may have asked too
                 _, note = self._open(self._log.read_checkpoint())
                 if note.text == showing.note.text:

@@ -24,6 +24,8 @@ MAX_SYNC_SECONDS = 86_400
 """The longest pause between two rounds of looking at peers."""
 DEFAULT_RATE = 50
 """Units of work a second for one address: `node/heritage_node/costs.py` says what each route costs."""
+LOGS = ("text", "json")
+"""What the log of a node may be written as."""
 MAX_RATE = 1_000_000
 """A rate that limits nobody."""
 
@@ -39,7 +41,8 @@ class NodeSettings:
     networks whose X-Forwarded-For is believed; `public_rate` is how many units of work a second the public
     may ask for from one address. `ca_file` names certificates that are believed of peers beside those of the
     system. With `call_in` nobody can reach the node, and it calls its peers. `proxy` is the URL of a proxy
-    through which peers are asked, `proxy_login` says where its `NAME:PASSWORD` is found.
+    through which peers are asked, `proxy_login` says where its `NAME:PASSWORD` is found. `log` is one of
+    `LOGS`; with `access_log` it has a line for each request.
 
     What comes from others is bounded: `reserve_mib` of the disk stay free of it (None: a share of the disk,
     `heritage_ledger.home.room`), `replicas_mib` are taken by replicas in all and `peer_replicas_mib` by those
@@ -67,6 +70,8 @@ class NodeSettings:
     call_in: bool = False
     proxy: str | None = None
     proxy_login: str | None = None
+    log: str = "text"
+    access_log: bool = False
 
 
 NODE_KEYS = {one.name for one in fields(NodeSettings)} - {"host", "port"} | {"listen"}
@@ -81,7 +86,7 @@ def parse_node(table: Table) -> NodeSettings:
     url = table.text("url")
     if url is not None:
         _check_own_url(url)
-    call_in = _flag(table, "call_in")
+    call_in = _flag(table, "call_in", default=usual.call_in)
     if call_in and url is not None:
         raise invalid("call_in = true, or url", "both")
     proxy, login = table.text("proxy"), check_secret(table.text("proxy_login"))
@@ -96,7 +101,7 @@ def parse_node(table: Table) -> NodeSettings:
         int(port),
         None if url is None else url.rstrip("/"),
         check_secret(table.text("admin_token")),
-        _flag(table, "allow_private"),
+        _flag(table, "allow_private", default=usual.allow_private),
         table.count("sync_seconds", usual.sync_seconds, MAX_SYNC_SECONDS),
         table.count("copies", usual.copies),
         table.count("check_days", usual.check_days, MAX_CHECK_DAYS, least=0),
@@ -112,14 +117,23 @@ def parse_node(table: Table) -> NodeSettings:
         call_in,
         None if proxy is None else proxy.rstrip("/"),
         login,
+        _log(table),
+        _flag(table, "access_log", default=usual.access_log),
     )
 
 
-def _flag(table: Table, name: str) -> bool:
-    value = table.values.get(name, False)
-    if not isinstance(value, bool):
-        raise invalid(f"{name} = true or false", repr(value)[:80])
-    return value
+def _flag(table: Table, name: str, *, default: bool) -> bool:
+    found = table.values.get(name, default)
+    if not isinstance(found, bool):
+        raise invalid(f"{name} = true or false", repr(found)[:80])
+    return found
+
+
+def _log(table: Table) -> str:
+    found = table.text("log") or LOGS[0]
+    if found not in LOGS:
+        raise invalid(f"log = one of {', '.join(LOGS)}", repr(found)[:80])
+    return found
 
 
 def _check_own_url(url: str, name: str = "url") -> None:

@@ -22,6 +22,7 @@ from heritage_ledger.events.bodies import pledge_body
 from heritage_ledger.events.canonical import format_canonical
 from heritage_ledger.events.event import open_event, open_logged, sign_event
 from heritage_ledger.events.proof import sign_document
+from heritage_ledger.federation.client import Answer
 from heritage_ledger.federation.mirroring import mirror_evidence, sync_mirror
 from heritage_ledger.federation.peers import discover
 from heritage_ledger.federation.pledges import Duties, Pledge, holders
@@ -77,6 +78,10 @@ class Files:
     def get(self, url, *, limit=1 << 20):
         path = self.folder / url.removeprefix(f"{URL}/log/")
         return path.read_bytes() if path.is_file() else None
+
+    def ask(self, method, url, *, limit=1 << 20, headers=None):
+        data = self.get(url, limit=limit)
+        return Answer(404, {}, b"") if data is None else Answer(200, {}, data)
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ PLACES = {
     "a peer's log, at first": Place(
         ("federation.peers.discover", "federation.peers.fetch"), lambda w, url: discover(w.client, url)
     ),
-    "a peer's checkpoint": Place(("federation.mirroring._pull",), look),
+    "a peer's checkpoint": Place(("federation.mirroring.pull",), look),
     "a peer's tiles": Place(("federation.peers.fetch", "federation.mirroring._keep_branch"), pull),
     "a peer's list of forks": Place(("federation.fork_watch.take_from",), list_forks),
     "a peer's fork proof": Place(("federation.fork_watch.take_from",), one_fork),
