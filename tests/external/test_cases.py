@@ -21,11 +21,11 @@ pytestmark = pytest.mark.external
 def params(kind):
     """The cases of a kind by name; one that says what is absent where there are none.
 
-    Those of the world take ports and mount disks: they are run one after the other.
+    Those of the world take ports and mount disks: two of them at once, at most.
     """
     names = sorted(one.name for one in has_cases(kind).glob("[0-9]*/")) or [""]
-    marks = [pytest.mark.xdist_group("cases")] if kind == "world" else []
-    return [pytest.param(name, marks=marks, id=name or "absent") for name in names]
+    groups = [[pytest.mark.xdist_group(f"cases-{at}")] if kind == "world" else [] for at in (0, 1)]
+    return [pytest.param(name, marks=groups[at % 2], id=name or "absent") for at, name in enumerate(names)]
 
 
 def judge(kind, name, shell, **environment):
