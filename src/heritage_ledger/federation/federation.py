@@ -363,7 +363,7 @@ class Federation:
             shown=shown,
             progress=progress,
         )
-        is_away = any(one.code in {"peer-unreachable", "peer-silent"} for one in synced.findings)
+        is_away = any(one.code in {"peer-away", "peer-unreachable", "peer-silent"} for one in synced.findings)
         is_asked, known.is_asked = known.is_asked, False
         if is_asked and not is_away and (known.forks is None or known.forks != known.taken):
             with contextlib.suppress(HeritageError):
