@@ -20,6 +20,7 @@ from federation import catch_up, replicas, serving
 from idle import idle
 from measure import clear, make_files, table, timed
 from public import public
+from push import push
 
 HERE = Path(__file__).resolve().parent
 PEAK = """
@@ -238,6 +239,7 @@ SECTIONS = {
     "replicas": replicas,
     "serving": serving,
     "catch-up": catch_up,
+    "push": push,
     "public": public,
     "idle": idle,
     "million": million,

@@ -112,7 +112,7 @@ def test_a_node_that_goes_back_is_told_of_until_it_is_added_again(mixed, tmp_pat
     archive.start()
     said = museum.home.parent / "museum.log"
     deposit(museum, tmp_path, "after")
-    until(lambda: "peer-protocol" in said.read_text())
+    until(lambda: "request-protocol" in said.read_text() or "peer-protocol" in said.read_text())
     for one in (museum, library):
         one.run("peer", "add", archive.url, "--yes", "--key", archive.key())
     works(museum, archive, tmp_path)
