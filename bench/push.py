@@ -50,7 +50,7 @@ def push(root: Path, runs: int) -> None:
         rows: dict[str, list[float]] = {PULL: [], PUSH: []}
         source = make_files(root, *numbers)
         for run in range(runs):
-            for way in rows:
+            for way, row in rows.items():
                 place = root / f"run-{run}-{way.rpartition(' ')[2]}"
                 place.mkdir()
                 copy = place / "source"
@@ -60,7 +60,7 @@ def push(root: Path, runs: int) -> None:
                     until(lambda a=archive, m=museum, r=receipt: a.mirrored(m) > r["log_index"])
                     replica = archive.replica(museum, receipt["package_cid"])
                     archive.run("pledge", museum.origin, "--until", "2099-12-31")
-                    rows[way].append(timed(lambda replica=replica: until(replica.is_dir, 600)))
+                    row.append(timed(lambda replica=replica: until(replica.is_dir, 600)))
                 clear(place)
         clear(source)
         table(f"{shape}: a replica, by the node itself (looked at every 0.1 s)", rows)

@@ -227,12 +227,20 @@ async def blocks(request: web.Request) -> web.StreamResponse:
     """The named blocks that are held here, as a CAR, to a peer that signed the request."""
     service = request.app[SERVICE]
     signed = await service.check_peer(request)
-    wanted = await service.ask(request, _wanted, signed, await read_body(request))
+    wanted = await service.ask(request, parse_wanted, signed, await read_body(request))
     headers = {"Content-Type": f"{CAR}; version=1", "Cache-Control": "no-store"}
-    return await stream(request, service, headers, lambda: _held(service, signed.origin, wanted), wanted[:1])
+    return await stream(
+        request, service, headers, lambda: given_blocks(service, signed.origin, wanted), wanted[:1]
+    )
 
 
-def _wanted(signed: Signed, body: bytes) -> list[Cid]:
+def parse_wanted(signed: Signed, body: bytes) -> list[Cid]:
+    """Return the blocks that a peer asks for.
+
+    Raises:
+        KeyProblem: the body is not the one that was signed.
+        EvidenceInvalid, web.HTTPBadRequest: it names no blocks.
+    """
     signed.check_body(body)
     try:
         names = json.loads(body)["cids"]
@@ -243,7 +251,7 @@ def _wanted(signed: Signed, body: bytes) -> list[Cid]:
         raise web.HTTPBadRequest(reason="Not A List Of Blocks") from error
 
 
-def _held(service: Service, peer: str, wanted: list[Cid]) -> Iterator[tuple[Cid, bytes]]:
+def given_blocks(service: Service, peer: str, wanted: list[Cid]) -> Iterator[tuple[Cid, bytes]]:
     """Yield what is here; the peer sees which blocks are not, and asks another one."""
     cids = list(dict.fromkeys(wanted))
     for start in range(0, len(cids), LOOKED_UP):

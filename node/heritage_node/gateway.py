@@ -223,7 +223,7 @@ async def stream(
     When a block of a longer one is missing on the way, or anything else fails, the connection is reset, and
     the client and every cache between know that it is not whole.
     """
-    source = _pieces(blocks(), roots)
+    source = pieces(blocks(), roots)
     piece = await service.ask(request, next, source, b"")
     following = await service.ask(request, next, source, b"")
     if not following:
@@ -246,7 +246,8 @@ async def stream(
     return response
 
 
-def _pieces(blocks: Iterator[tuple[Cid, bytes]], roots: Iterable[Cid]) -> Iterator[bytes]:
+def pieces(blocks: Iterator[tuple[Cid, bytes]], roots: Iterable[Cid]) -> Iterator[bytes]:
+    """Yield a CAR in pieces of `PIECE` bytes or `PIECE_BLOCKS` blocks."""
     parts = [encode_header(roots)]
     size = count = 0
     for cid, block in blocks:

@@ -42,10 +42,15 @@ def problem(status: int, code: str, title: str, **more: object) -> web.Response:
     return web.json_response(document, status=status, content_type="application/problem+json")
 
 
+def status_of(error: HeritageError) -> int:
+    """Return the HTTP status that stands for an error of ours."""
+    return _STATUS_OF.get(error.code) or _STATUS.get(error.exit_code, 500)
+
+
 def problem_of(error: HeritageError) -> web.Response:
     """Return the problem document of an error of ours."""
     found = problem(
-        _STATUS_OF.get(error.code) or _STATUS.get(error.exit_code, 500),
+        status_of(error),
         error.code,
         error.message,
         detail=error.found,

@@ -18,6 +18,7 @@ from heritage_ledger.errors import HeritageError
 from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, MOVED_NOTICE, format_moved
 from heritage_ledger.log.checkpoint import read_unverified
 from heritage_ledger.log.files import CHECKPOINT
+from heritage_node.calls import call_in
 from heritage_node.fences import LONGEST, Done, Fences, jittered
 from heritage_node.service import listing, stamp_of
 
@@ -310,7 +311,7 @@ async def _call_in(service: Service, fences: Fences) -> None:
 
 
 def _call(service: Service, peer: Peer) -> Done:
-    service.call_in(peer)
+    call_in(service, peer)
     return Done()
 
 

@@ -20,8 +20,7 @@ from aiohttp import web
 from heritage_ledger.content.cid import parse_cid
 from heritage_ledger.deposit.books import witness_signers
 from heritage_ledger.errors import EvidenceInvalid, HeritageError, KeyProblem, TemporaryFailure
-from heritage_ledger.federation.calling import Caller
-from heritage_ledger.federation.client import WAITS, Client
+from heritage_ledger.federation.client import WAITS
 from heritage_ledger.federation.forks import stored_forks
 from heritage_ledger.federation.holdings import Holdings
 from heritage_ledger.federation.reverse import Desk
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.federation.federation import Federation
     from heritage_ledger.federation.forks import StoredFork
-    from heritage_ledger.federation.peers import Peer
     from heritage_ledger.federation.signing import Signed
     from heritage_ledger.home.keyring import NodeKeyring
     from heritage_ledger.ledger import Ledger
@@ -162,12 +160,6 @@ class Service:
         """Note where this node listens, for what it asks itself."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound
         self.here = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    def call_in(self, peer: Peer) -> None:
-        """Answer a peer's questions until something goes wrong, or the node stops; see `Caller.call_in`."""
-        with Client(allow_private=True) as inside:
-            caller = Caller(self.federation.speaker, inside, self.here, lambda: self.progress.stopping)
-            caller.call_in(peer)
 
     def nudge(self, origin: str, *, is_told: bool) -> None:
         """Have a peer's log looked at soon; when `is_told` at what it publishes, not at what was cosigned."""

@@ -17,6 +17,7 @@ from heritage_node.service import SERVICE, Service
 
 if TYPE_CHECKING:
     from heritage_ledger.federation.signing import Signed
+    from heritage_ledger.federation.turns import Question
 
 LATE_SECONDS: Final = 20.0
 """How long a piece of an answer waits until the ones before it are read."""
@@ -27,7 +28,10 @@ routes = web.RouteTableDef()
 @routes.post(PATH)
 @costs(Cost(Pool.MEMBERS, Paging.ONE, signed=True, writes=True))
 async def turns(request: web.Request) -> web.StreamResponse:
-    """A question for the member that calls, or 204; or a piece of its answer, taken."""
+    """A question for the member that calls, or 204; or a piece of its answer, taken.
+
+    The last piece of an answer may be answered by the next question.
+    """
     service = request.app[SERVICE]
     signed = await service.check_peer(request)
     await service.ask(request, _check_member, service, signed)
@@ -61,8 +65,7 @@ async def _question(request: web.Request, service: Service, origin: str) -> web.
     except asyncio.CancelledError:
         service.desk.leave(origin, call)
         raise
-    body = await service.ask(request, format_question, question)
-    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
+    return await _asking(request, service, question)
 
 
 async def _answered(request: web.Request, service: Service, signed: Signed) -> web.StreamResponse:
@@ -77,4 +80,12 @@ async def _answered(request: web.Request, service: Service, signed: Signed) -> w
     except HeritageError as error:
         service.desk.fail(question, error)
         raise
+    following = service.desk.take_waiting(signed.origin) if is_last else None
+    if following is not None:
+        return await _asking(request, service, following)
     return web.json_response({"taken": True}, status=202)
+
+
+async def _asking(request: web.Request, service: Service, question: Question) -> web.Response:
+    body = await service.ask(request, format_question, question)
+    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -1,17 +1,18 @@
 """Calling in at peers, for a node that nobody can call (`specs/federation.md`, "Members without an address").
 
-The node asks each peer for its questions, puts them to itself over loopback as anybody could who reached it,
-and sends the answers. It answers what it would answer to anyone, and blocks to whom they are signed for.
+The node asks each peer for its questions, puts them to itself as anybody could who reached it, and sends the
+answers. It answers what it would answer to anyone, and blocks to whom they are signed for.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from heritage_ledger.errors import EvidenceInvalid, HeritageError, OperationFailed
 from heritage_ledger.federation.client import SMALL, check_status
+from heritage_ledger.federation.notices import TAKEN
 from heritage_ledger.federation.turns import (
     MAX_QUESTION,
     PART,
@@ -22,9 +23,9 @@ from heritage_ledger.federation.turns import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
-    from heritage_ledger.federation.client import Client
     from heritage_ledger.federation.peers import Peer
     from heritage_ledger.federation.speaking import Speaker
     from heritage_ledger.federation.turns import Question
@@ -36,17 +37,39 @@ ASKED: Final = {
     "POST": ("/api/v1/blocks", "/api/v1/notices", "/witness/add-checkpoint"),
 }
 """What peers ask of each other; nothing else is passed on."""
+MAX_ASKED: Final = 2 * MAX_QUESTION + SMALL
+"""Bytes of a question as it comes."""
 _NOTHING: Final = 204
+_UNASKED: Final = 409
+
+
+class Inside(Protocol):
+    """The answer of this node to a request, its body not read yet."""
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By lower-case name."""
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes, none at the end."""
 
 
 class Caller:
     """Answers the questions of peers; one `call_in` for each peer at a time."""
 
-    def __init__(self, speaker: Speaker, inside: Client, own_url: str, is_over: Callable[[], bool]) -> None:
-        """`inside` asks the node itself, at `own_url`; `is_over` says when no more is answered."""
+    def __init__(
+        self,
+        speaker: Speaker,
+        inside: Callable[[Question], AbstractContextManager[Inside]],
+        is_over: Callable[[], bool],
+    ) -> None:
+        """`inside` puts a question to this node; `is_over` says when no more is answered."""
         self._speaker = speaker
         self._inside = inside
-        self._own_url = own_url
         self._is_over = is_over
 
     def call_in(self, peer: Peer) -> None:
@@ -58,9 +81,10 @@ class Caller:
         free = threading.Semaphore(LINES)
         problems: list[HeritageError] = []
 
-        def answer(question: Question) -> None:
+        def answer(question: Question | None) -> None:
             try:
-                self._answer(peer, question)
+                while question is not None:
+                    question = self._answer(peer, question)
             except HeritageError as error:
                 if error.code not in {"turn-unasked", "turn-late"}:
                     problems.append(error)
@@ -77,49 +101,45 @@ class Caller:
             raise problems[0]
 
     def _next(self, peer: Peer) -> Question | None:
-        with self._speaker.opened(peer, PATH, b"{}", limit=2 * MAX_QUESTION + SMALL) as answer:
+        with self._speaker.opened(peer, PATH, b"{}", limit=MAX_ASKED) as answer:
             if answer.status == _NOTHING:
                 return None
             check_status(answer, f"{peer.url}{PATH}")
             return parse_question(answer.all())
 
-    def _answer(self, peer: Peer, question: Question) -> None:
+    def _answer(self, peer: Peer, question: Question) -> Question | None:
+        """Answer a question; return the next one, where it came with the peer's thanks."""
         path = urlsplit(question.path).path
         if not path.startswith(ASKED[question.method]) or ".." in path or "//" in path:
-            self._send(peer, question, 0, format_head(404, {}), b"", is_last=True)
-            return
-        part, head, sent = 0, "", False
+            return self._send(peer, question, 0, format_head(404, {}), b"", is_last=True)
+        part, is_begun = 0, False
         try:
-            with self._inside.opened(
-                question.method,
-                f"{self._own_url}{question.path}",
-                limit=question.limit,
-                body=question.body if question.method == "POST" else None,
-                headers=question.headers,
-            ) as answer:
-                head = format_head(answer.status, answer.headers)
+            with self._inside(question) as answer:
+                head: str | None = format_head(answer.status, answer.headers)
                 piece = _whole(answer.read)
                 while True:
                     following = _whole(answer.read) if piece else b""
-                    sent = True
-                    self._send(peer, question, part, None if part else head, piece, is_last=not following)
+                    is_begun = True
+                    found = self._send(peer, question, part, head, piece, is_last=not following)
                     if not following:
-                        return
-                    part, piece = part + 1, following
+                        return found
+                    part, piece, head = part + 1, following, None
         except EvidenceInvalid:
-            if sent:
+            if is_begun:
                 raise
-            self._send(peer, question, 0, format_head(502, {}), b"", is_last=True)
+            return self._send(peer, question, 0, format_head(502, {}), b"", is_last=True)
 
     def _send(
         self, peer: Peer, question: Question, part: int, head: str | None, data: bytes, *, is_last: bool
-    ) -> None:
+    ) -> Question | None:
         path = PATH + turn_query(question.name, part, is_last=is_last, head=head)
-        answer = self._speaker.ask(peer, path, data)
-        if answer.status == 409:
-            raise OperationFailed("turn-unasked", "the peer does not wait for this answer", path=peer.url)
-        if answer.status != 202:
+        with self._speaker.opened(peer, path, data, limit=MAX_ASKED) as answer:
+            if answer.status == TAKEN:
+                return None
+            if answer.status == _UNASKED:
+                raise OperationFailed("turn-unasked", "the peer does not wait for this answer", path=peer.url)
             check_status(answer, f"{peer.url}{PATH}")
+            return parse_question(answer.all())
 
 
 def _whole(read: Callable[[int], bytes]) -> bytes:

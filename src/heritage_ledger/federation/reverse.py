@@ -178,6 +178,12 @@ class Desk:
                 self._calls.setdefault(origin, deque()).append(call)
         return call
 
+    def take_waiting(self, origin: str) -> Question | None:
+        """Return a question that waits for a member already; None where there is none."""
+        with self._turn:
+            waiting = self._waiting.get(origin)
+            return waiting.popleft() if waiting else None
+
     def leave(self, origin: str, call: Future[Question]) -> None:
         """Forget a call that has ended without a question, or put back the one that it can no longer take."""
         with self._turn:

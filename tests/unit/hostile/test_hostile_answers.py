@@ -226,7 +226,6 @@ ELSEWHERE = {
     "federation.recover.fill": "pulls as mirrors do",
     "federation.peers.peer_fetch": "holds `fetch`",
     "federation.calling._next": "what is no question is refused: `tests/unit/node/test_turns.py`",
-    "federation.calling._answer": "asks its own node",
     "federation.calling._send": "an answer that is not 202 ends the call: `tests/contract/test_members.py`",
     "federation.greeting._names": "whatever comes says nothing: `tests/contract/test_cards.py`",
     "federation.greeting.greet": "whatever comes is a warning: `tests/contract/test_cards.py`",
@@ -305,7 +304,6 @@ def test_there_are_enough_shapes():
 
 
 ASKING = {
-    "_inside": {"opened"},
     "client": {"get", "ask", "opened"},
     "_client": {"get", "ask", "opened"},
     "speaker": {"ask", "opened"},
