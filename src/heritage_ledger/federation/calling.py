@@ -7,6 +7,7 @@ answers. It answers what it would answer to anyone, and blocks to whom they are 
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from heritage_ledger.federation.turns import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from heritage_ledger.federation.peers import Peer
@@ -112,20 +114,22 @@ class Caller:
         path = urlsplit(question.path).path
         if not path.startswith(ASKED[question.method]) or ".." in path or "//" in path:
             return self._send(peer, question, 0, format_head(404, {}), b"", is_last=True)
-        part, is_begun = 0, False
+        sent: Future[Question | None] | None = None
         try:
-            with self._inside(question) as answer:
+            with self._inside(question) as answer, ThreadPoolExecutor(1, "send") as pool:
                 head: str | None = format_head(answer.status, answer.headers)
-                piece = _whole(answer.read)
-                while True:
+                part, piece, is_last = 0, _whole(answer.read), False
+                while not is_last:  # while one piece is on its way the next one is read
                     following = _whole(answer.read) if piece else b""
-                    is_begun = True
-                    found = self._send(peer, question, part, head, piece, is_last=not following)
-                    if not following:
-                        return found
+                    is_last = not following
+                    if sent is not None:
+                        sent.result()
+                    sent = pool.submit(self._send, peer, question, part, head, piece, is_last=is_last)
                     part, piece, head = part + 1, following, None
+                assert sent is not None
+                return sent.result()
         except EvidenceInvalid:
-            if is_begun:
+            if sent is not None:
                 raise
             return self._send(peer, question, 0, format_head(502, {}), b"", is_last=True)
 
