@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 
 LOOK_SECONDS: Final = 1.0
 """How often the state of files is looked at, and work that had to wait is begun."""
+NOTE_SECONDS: Final = 60.0
+"""How often it is noted when peers were reached and heard."""
 CHECK_LOOK_SECONDS: Final = 60.0
 """How often the node looks which packages are due for a check."""
 LONG_SECONDS: Final = 3_600.0
@@ -96,7 +98,11 @@ async def _watch(service: Service, fences: Fences) -> None:
     """
     home = service.ledger.home
     known: tuple[object, ...] = (None, None)
+    next_note = 0.0
     while True:
+        if time.monotonic() >= next_note:
+            next_note = time.monotonic() + NOTE_SECONDS
+            await fences.run(service.watch.keep_contacts, home)
         found = await fences.run(_stamps, home)
         for stamp, before, event in zip(found, known, (service.grown, service.listed), strict=True):
             if stamp != before:
@@ -257,6 +263,8 @@ def _sync(service: Service, peer: Peer, again: float) -> Done:
             return Done()
     synced = service.federation.sync_peer(peer, shown=shown, progress=service.progress)
     service.watch.note_look(origin, synced.findings)
+    if synced.size != synced.old_size:
+        service.federation.repairs.news()
     if synced.size != synced.old_size or origin not in service.whole_looks or service.unheld:
         service.loop.call_soon_threadsafe(service.looked.set)
     if synced.fork is not None:
@@ -299,7 +307,7 @@ async def _check(service: Service, fences: Fences) -> None:
     while True:
         while service.suspects:  # other threads add to it meanwhile
             wanted[service.suspects.pop()] = None
-        if time.monotonic() >= next_look:
+        if time.monotonic() >= next_look or service.federation.repairs.is_waiting:
             due = await _tried(
                 fences, "due", fences.run(service.federation.repairs.due, service.ledger.index)
             )

@@ -37,6 +37,7 @@ async def add_checkpoint(request: web.Request) -> web.Response:
         return web.Response(text=f"{refusal.code}: {refusal}\n", status=refusal.status)
     # what only its log holds ends that log when its disk is lost: it is looked at soon
     if grown is not None:
+        service.watch.note_heard(grown)
         service.nudge(grown, is_told=False)
     return web.Response(body=lines, headers={"Content-Type": "text/plain; charset=utf-8"})
 

@@ -167,6 +167,11 @@ class MirrorHome(Home):
         """How far the institution's clock is from ours: a note, in seconds."""
         return self.log / ".clock"
 
+    @property
+    def contact(self) -> Path:
+        """When the institution was last reached and heard: a note, in POSIX seconds."""
+        return self.log / ".contact"
+
     def folder_of(self, asset: str, version: int, cid: str) -> str:  # noqa: ARG002 - named by content alone
         """The folder of a replica relative to the home."""
         return f"replicas/{self.origin}/{cid}"
