@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 
 LOOK_SECONDS: Final = 1.0
 """How often the state of files is looked at, and work that had to wait is begun."""
+SUSPECT_SECONDS: Final = 5.0
+"""How soon a package is looked at that was found damaged while it was served."""
 NOTE_SECONDS: Final = 60.0
 """How often it is noted when peers were reached and heard."""
 CHECK_LOOK_SECONDS: Final = 60.0
@@ -107,6 +109,7 @@ async def _watch(service: Service, fences: Fences) -> None:
         for stamp, before, event in zip(found, known, (service.grown, service.listed), strict=True):
             if stamp != before:
                 event.set()
+                service.nudged.set()
         known = found
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -248,7 +251,7 @@ async def _follow(service: Service, fences: Fences) -> None:
                 fences.hurry(kind)
         for peer in peers:
             fences.start("sync", peer.origin, partial(_sync, service, peer, again), again=again)
-        await _pause(service.nudged, LOOK_SECONDS)
+        await _pause(service.nudged, fences.wait("sync", again))
 
 
 def _sync(service: Service, peer: Peer, again: float) -> Done:
@@ -320,7 +323,7 @@ async def _check(service: Service, fences: Fences) -> None:
             # whoever asks for the blocks of a package that nobody can mend must not keep this node busy
             fences.start("check", format_cid(cid), partial(_compare, service, cid), pause=TRY_AGAIN_SECONDS)
             del wanted[cid]
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS if wanted else SUSPECT_SECONDS)
 
 
 def _compare(service: Service, cid: Cid) -> Done:
