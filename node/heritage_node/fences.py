@@ -27,6 +27,8 @@ THREADS: Final = 64
 GROWTH: Final = 2
 NEWS_SECONDS: Final = 2.0
 """How soon after it began a piece of work may begin again because there is something new."""
+SOON_SECONDS: Final = 1.0
+"""How soon it is seen that a piece of work is over."""
 LONGEST: Final = 8
 """How many times the first pause the longest one is."""
 REMIND_SECONDS: Final = 86_400.0
@@ -157,6 +159,14 @@ class Fences:
     def count(self, kind: str) -> int:
         """How many pieces of a kind are under way."""
         return sum(one.task is not None for (name, _), one in self._pieces.items() if name == kind)
+
+    def wait(self, kind: str, most: float) -> float:
+        """Seconds until a piece of a kind may begin, `most` at most; what is under way is looked at soon."""
+        pieces = [piece for (name, _), piece in self._pieces.items() if name == kind]
+        if any(piece.task is not None for piece in pieces):
+            return min(most, SOON_SECONDS)
+        now = time.monotonic()
+        return min([most, *(max(0.0, piece.until - now) for piece in pieces)])
 
     def start(
         self, kind: str, who: str, work: Callable[[], Done], *, again: float = 0.0, pause: float = 0.0

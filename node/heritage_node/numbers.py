@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
@@ -39,6 +40,7 @@ GAUGES: Final = {
     "mirror_entries": ("Entries of a mirror", ("origin",)),
     "mirror_frozen": ("1 where a log has shown two histories", ("origin",)),
     "peer_contact_timestamp_seconds": ("When a look at a peer went well last", ("origin",)),
+    "peer_heard_timestamp_seconds": ("When a peer signed something for us last", ("origin",)),
     "peer_clock_ahead_seconds": ("How far a peer's clock is ahead of ours", ("origin",)),
     "packages": ("Packages of the own log", ()),
     "packages_due": ("Packages whose time to be checked had come, at the last look", ()),
@@ -48,6 +50,9 @@ GAUGES: Final = {
     "disk_free_bytes": ("Bytes that may still be written on the disk of the home", ()),
     "disk_reserve_bytes": ("Bytes of that disk that nothing from others may take", ()),
     "database_up": ("1 where the heads can be read", ()),
+    "database_seconds": ("How long it took to read the heads", ()),
+    "engine_up": ("1 where what holds the blocks answers", ("engine",)),
+    "engine_seconds": ("How long it took to answer", ("engine",)),
     "metrics_unreadable": ("1 where numbers of this part cannot be read now", ("part",)),
 }
 """What each gauge says, and its labels, by its name without `heritage_`."""
@@ -134,13 +139,16 @@ class Numbers:
     def peers(self, service: Service) -> None:
         """What is known of each peer."""
         self._forget("mirror_entries", "mirror_frozen")
-        self._forget("peer_contact_timestamp_seconds", "peer_clock_ahead_seconds")
+        self._forget("peer_contact_timestamp_seconds", "peer_heard_timestamp_seconds")
+        self._forget("peer_clock_ahead_seconds")
         frozen = {fork.origin for fork in service.forks()}
         for peer in service.federation.peers:
             self._set("mirror_entries", service.federation.mirrored(peer.origin), peer.origin)
             self._set("mirror_frozen", peer.origin in frozen, peer.origin)
             if (when := service.watch.contacts.get(peer.origin)) is not None:
                 self._set("peer_contact_timestamp_seconds", when, peer.origin)
+            if (when := service.watch.heard.get(peer.origin)) is not None:
+                self._set("peer_heard_timestamp_seconds", when, peer.origin)
             if (ahead := read_clock(service.ledger.home.mirror_of(peer.origin))) is not None:
                 self._set("peer_clock_ahead_seconds", ahead, peer.origin)
 
@@ -175,9 +183,22 @@ class Numbers:
 
     def database(self, service: Service) -> None:
         """Whether the heads can be read."""
+        self._forget("database_seconds")
         self._set("database_up", 0)
+        began = time.perf_counter()
         service.federation.state.heads()
         self._set("database_up", 1)
+        self._set("database_seconds", time.perf_counter() - began)
+
+    def engine(self, service: Service) -> None:
+        """Whether what holds the blocks answers, and how soon."""
+        self._forget("engine_up", "engine_seconds")
+        if service.watch.engine is not None:
+            is_up, seconds = service.watch.engine
+            name = service.ledger.settings.content.engine
+            self._set("engine_up", is_up, name)
+            if is_up:
+                self._set("engine_seconds", seconds, name)
 
 
 PARTS: Final[dict[str, Callable[[Numbers, Service], None]]] = {
@@ -190,5 +211,6 @@ PARTS: Final[dict[str, Callable[[Numbers, Service], None]]] = {
     "holding": Numbers.holding,
     "disk": Numbers.disk,
     "database": Numbers.database,
+    "engine": Numbers.engine,
 }
 """How each part is read; the names are those that `heritage_metrics_unreadable` tells."""

@@ -40,6 +40,10 @@ _T = TypeVar("_T")
 
 LOOK_SECONDS: Final = 1.0
 """How often the state of files is looked at, and work that had to wait is begun."""
+SUSPECT_SECONDS: Final = 5.0
+"""How soon a package is looked at that was found damaged while it was served."""
+NOTE_SECONDS: Final = 60.0
+"""How often it is noted when peers were reached and heard."""
 CHECK_LOOK_SECONDS: Final = 60.0
 """How often the node looks which packages are due for a check."""
 LONG_SECONDS: Final = 3_600.0
@@ -102,11 +106,16 @@ async def _watch(service: Service, fences: Fences) -> None:
     """
     home = service.ledger.home
     known: tuple[object, ...] = (None, None)
+    next_note = 0.0
     while True:
+        if time.monotonic() >= next_note:
+            next_note = time.monotonic() + NOTE_SECONDS
+            await fences.run(service.watch.keep_contacts, home)
         found = await fences.run(_stamps, home)
         for stamp, before, event in zip(found, known, (service.grown, service.listed), strict=True):
             if stamp != before:
                 event.set()
+                service.nudged.set()
         known = found
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -251,7 +260,7 @@ async def _follow(service: Service, fences: Fences) -> None:
                 service.moved.pop(origin)
         for peer in peers:
             fences.start("sync", peer.origin, partial(_sync, service, peer, again), again=again)
-        await _pause(service.nudged, LOOK_SECONDS)
+        await _pause(service.nudged, fences.wait("sync", again))
 
 
 def _move(service: Service, origin: str, url: str) -> Done:
@@ -271,6 +280,8 @@ def _sync(service: Service, peer: Peer, again: float) -> Done:
             return Done()
     synced = service.federation.sync_peer(peer, shown=shown, progress=service.progress)
     service.watch.note_look(origin, synced.findings)
+    if synced.size != synced.old_size:
+        service.federation.repairs.news()
     if synced.size != synced.old_size or origin not in service.whole_looks or service.unheld:
         service.loop.call_soon_threadsafe(service.looked.set)
     if synced.fork is not None:
@@ -345,7 +356,7 @@ async def _check(service: Service, fences: Fences) -> None:
     while True:
         while service.suspects:  # other threads add to it meanwhile
             wanted[service.suspects.pop()] = None
-        if time.monotonic() >= next_look:
+        if time.monotonic() >= next_look or service.federation.repairs.is_waiting:
             due = await _tried(
                 fences, "due", fences.run(service.federation.repairs.due, service.ledger.index)
             )
@@ -358,7 +369,7 @@ async def _check(service: Service, fences: Fences) -> None:
             # whoever asks for the blocks of a package that nobody can mend must not keep this node busy
             fences.start("check", format_cid(cid), partial(_compare, service, cid), pause=TRY_AGAIN_SECONDS)
             del wanted[cid]
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS if wanted else SUSPECT_SECONDS)
 
 
 def _compare(service: Service, cid: Cid) -> Done:

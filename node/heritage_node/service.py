@@ -150,6 +150,8 @@ class Service:
         self._forks: list[StoredFork] = []
         self._forks_signature: tuple[tuple[str, int, int], ...] | None = None
         self.desk = self.federation.client.desk = Desk(WAITS)
+        self.watch.read_contacts(self.ledger.home, [peer.origin for peer in self.federation.peers])
+        self._held.callback(self.watch.keep_contacts, self.ledger.home)
         self._token = read_secret(self.ledger.settings.node.admin_token)
         return self
 
@@ -239,6 +241,7 @@ class Service:
         method, headers = request.method, request.headers
         signed = await self.ask(request, self.gate.check_headers, method, urls, headers)
         request[PEER] = signed.origin
+        self.watch.note_heard(signed.origin)
         return signed
 
     def checkpoint(self) -> Checkpoint:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from heritage_ledger.errors import Severity
+from heritage_ledger.errors import HeritageError, Severity
+from heritage_ledger.federation.contacts import Contact, note_contact, read_contact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from heritage_ledger.content.cid import Cid
     from heritage_ledger.errors import Finding
     from heritage_ledger.federation.repair import Repaired
+    from heritage_ledger.home.layout import Home
 
 
 @dataclass
@@ -23,6 +26,10 @@ class Watch:
 
     contacts: dict[str, float] = field(default_factory=dict)
     """POSIX time of the last look at each peer that went well, by origin."""
+    heard: dict[str, float] = field(default_factory=dict)
+    """POSIX time of the last request that each peer signed, or checkpoint that it had cosigned, by origin."""
+    engine: tuple[bool, float] | None = None
+    """Whether what holds the blocks answered when it was asked last, and in how many seconds."""
     failures: Counter[str] = field(default_factory=Counter)
     """Looks at each peer that did not."""
     given: Counter[str] = field(default_factory=Counter)
@@ -40,6 +47,29 @@ class Watch:
             self.failures[origin] += 1
         else:
             self.contacts[origin] = time.time()
+
+    def note_heard(self, origin: str) -> None:
+        """Note that a peer signed something."""
+        self.heard[origin] = time.time()
+
+    def read_contacts(self, home: Home, origins: Iterable[str]) -> None:
+        """Take up what was known before the node began."""
+        for origin in origins:
+            known = read_contact(home.mirror_of(origin))
+            if known.reached is not None:
+                self.contacts.setdefault(origin, known.reached)
+            if known.heard is not None:
+                self.heard.setdefault(origin, known.heard)
+
+    def keep_contacts(self, home: Home) -> None:
+        """Keep it for the next start, and for commands; that the disk takes nothing now is no matter."""
+        for origin in {*self.contacts, *self.heard}:
+            reached, heard = self.contacts.get(origin), self.heard.get(origin)
+            contact = Contact(
+                None if reached is None else int(reached), None if heard is None else int(heard)
+            )
+            with contextlib.suppress(HeritageError):
+                note_contact(home.mirror_of(origin), contact)
 
     def note_check(self, cid: Cid, done: Iterable[Repaired]) -> None:
         """Note what came of the check of a package."""

@@ -45,7 +45,10 @@ def _add(service: Service, body: bytes) -> tuple[bytes, str | None]:
     """Return the cosignatures, and the origin of the log if it has more now than its mirror."""
     try:
         lines = service.witness.add_checkpoint(body, time=int(time.time()))
-        shown = read_unverified(parse_request(body).checkpoint)
+        request = parse_request(body)
+        shown = read_unverified(request.checkpoint)
+        if request.old_size < shown.size:  # what anyone may show again was signed at any time
+            service.watch.note_heard(shown.origin)
         return lines, shown.origin if shown.size > service.federation.mirrored(shown.origin) else None
     except WitnessRefusal as refusal:
         if refusal.code == "witness-root":

@@ -175,6 +175,8 @@ def _show(session: Session, which: str | None, *, problems: int = 0) -> Ending:
             rows = [
                 ("url", _address(found.peer)),
                 ("mirrored", quantities.entries(found.size)),
+                ("last reached", found.reached),
+                ("last heard from", found.heard),
                 *_clock(found),
                 *(("FORKED", f"proof in {fork.path}") for fork in found.forks),
                 *(("second history", f"--peer {fork.name}") for fork in found.forks if fork.is_readable),

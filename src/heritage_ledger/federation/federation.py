@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
 
 from heritage_ledger.deposit.stores import open_state
-from heritage_ledger.errors import EvidenceMissing, HeritageError
+from heritage_ledger.errors import EvidenceMissing, HeritageError, Severity
 from heritage_ledger.federation.cards import make_card, open_card
 from heritage_ledger.federation.client import Client
 from heritage_ledger.federation.clocks import note_clock
+from heritage_ledger.federation.contacts import Contact, note_contact
 from heritage_ledger.federation.cosigning import Cosigning
 from heritage_ledger.federation.fence import ask_all, finding_about
 from heritage_ledger.federation.floor import take_floor
@@ -339,6 +341,8 @@ class Federation:
                 size = self.mirrored(peer.origin)
                 yield Synced(peer.origin, size, size, None, (finding_about(peer.origin, said),))
             else:
+                if not any(one.severity is Severity.ERROR for one in said.findings):
+                    note_contact(self.home.mirror_of(peer.origin), Contact(reached=int(time.time())))
                 yield said
         if failed is not None:
             raise failed

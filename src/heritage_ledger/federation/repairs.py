@@ -6,6 +6,7 @@ What mends one package is `heritage_ledger.federation.repair`; here is which one
 from __future__ import annotations
 
 import json
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
     from heritage_ledger.progress import Progress
 
 LOOK_SECONDS: Final = 3_600.0
-"""How often it is looked whether every own bag is in its place; at each look for work while one is not."""
+"""How often it is looked whether every own bag is in its place, while no peer's log grows."""
+
+NEWS_SECONDS: Final = 5.0
+"""How soon after the last look the mirrors are read again because one has grown."""
 
 
 class Repairs:
@@ -67,6 +71,19 @@ class Repairs:
         self._kubo = kubo
         self._signing = signing
         self._next_look = 0.0
+        self._last_look = -math.inf
+        self._is_news = False
+        self._is_absent = False
+
+    def news(self) -> None:
+        """A peer's log has grown: it may hold what is missing here, or say that it does."""
+        self._is_news = True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Say whether an own bag is absent that somebody may hold by what came since the last look."""
+        is_old = time.monotonic() - self._last_look >= NEWS_SECONDS
+        return self._is_absent and self._is_news and is_old
 
     def run(self, what: str | None = None, *, progress: Progress = SILENT) -> Iterator[Repaired]:
         """Mend the packages that are damaged, own ones and replicas, all or those of an asset or CID.
@@ -142,19 +159,27 @@ class Repairs:
         return [*missing, *due(self._home, dict.fromkeys(held), every, time.time())]
 
     def _missing(self, index: Index) -> list[Cid]:
-        """Own packages that are not in their places, not known to be damaged, and held by a peer."""
-        if time.monotonic() < self._next_look:
+        """Own packages that are not in their places, not known to be damaged, and held by a peer.
+
+        While nobody is known to hold them, the mirrors are read again when one has grown, or an hour later.
+        """
+        now = time.monotonic()
+        if now < self._next_look and not self.is_waiting:
             return []
+        self._next_look, self._last_look, self._is_news = now + LOOK_SECONDS, now, False
         places = ((row.package_cid, self._home.root / row.folder) for row in index.packages())
         absent = [
             cid for cid, folder in places if not ((folder / "bagit.txt").is_file() or is_released(folder))
         ]
         absent = [cid for cid in absent if not is_noted_damaged(self._home, cid)]
+        self._is_absent = bool(absent)
         if not absent:
-            self._next_look = time.monotonic() + LOOK_SECONDS
             return []
         held = {one.package_cid for one in self._federation.copies(index) if one.holders}
-        return [cid for cid in absent if format_cid(cid) in held]
+        found = [cid for cid in absent if format_cid(cid) in held]
+        if found:
+            self._next_look = now  # whoever holds them may be away: they stay due
+        return found
 
     def check(self, cid: Cid, *, progress: Progress = SILENT) -> list[Repaired]:
         """Compare a package with its address, mend what is not whole, and note that it was looked at.

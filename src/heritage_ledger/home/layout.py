@@ -172,6 +172,11 @@ class MirrorHome(Home):
         """The latest protocol that the institution's node was seen to speak: a note."""
         return self.log / ".protocol"
 
+    @property
+    def contact(self) -> Path:
+        """When the institution was last reached and heard: a note, in POSIX seconds."""
+        return self.log / ".contact"
+
     def folder_of(self, asset: str, version: int, cid: str) -> str:  # noqa: ARG002 - named by content alone
         """The folder of a replica relative to the home."""
         return f"replicas/{self.origin}/{cid}"
