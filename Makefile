@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= auto
 T      ?= tests
 
-.PHONY: demo test check fix bench soak vectors findings kubo cluster witness omniwitness postgres clean
+.PHONY: demo test check fix bench soak vectors findings kubo cluster witness omniwitness bagit-java postgres clean
 
 $(VENV)/.python: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -60,7 +60,7 @@ findings: $(VENV)/.test
 	$(BIN)/python tests/meta/make_findings.py
 
 # The real daemons that tests talk to: built or found once, kept outside of this folder.
-kubo cluster witness omniwitness:
+kubo cluster witness omniwitness bagit-java:
 	@tests/external/tools.sh $@
 
 postgres:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the real daemons that tests talk to, once, into a cache outside of the work tree:
-#   tests/external/tools.sh kubo|cluster|witness|omniwitness
-# Prints the folder of the programs on stdout. Needs the Go toolchain; exit code 3 where there is none.
+#   tests/external/tools.sh kubo|cluster|witness|omniwitness|bagit-java
+# Prints the folder of the programs on stdout. Needs the Go toolchain, or Java and Maven; exit code 3 where
+# there is none.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/heritage-ledger"
@@ -33,10 +34,31 @@ build() { # name, module, programs…
   echo "$target"
 }
 
+judge() { # bagit-java with a class that prints its verdicts
+  local version target
+  version="$(sed -n 's|.*<artifactId>bagit</artifactId><version>\([^<]*\)<.*|\1|p' "$here/bagit-java/pom.xml")"
+  target="$cache/bagit-java-$version"
+  if [ ! -e "$target/Judge.class" ]; then
+    if ! command -v mvn >/dev/null 2>&1 || ! command -v javac >/dev/null 2>&1; then
+      echo "bagit-java $version is not in $cache, and there is no Java and Maven to fetch it with" >&2
+      exit 3
+    fi
+    mkdir -p "$cache"
+    made="$(mktemp -d "$cache/.bagit-java.XXXXXX")"
+    trap 'rm -rf "$made"' EXIT
+    mvn -q -B -f "$here/bagit-java/pom.xml" dependency:copy-dependencies -DoutputDirectory="$made" >&2
+    javac -cp "$made/*" -d "$made" "$here/bagit-java/Judge.java"
+    rm -rf "$target"
+    mv "$made" "$target"
+  fi
+  echo "$target"
+}
+
 case "${1:-}" in
+  bagit-java) judge ;;
   kubo) build kubo github.com/ipfs/kubo cmd/ipfs ;;
   cluster) build cluster github.com/ipfs-cluster/ipfs-cluster cmd/ipfs-cluster-service cmd/ipfs-cluster-ctl ;;
   witness) build witness filippo.io/torchwood cmd/litewitness ./checklog ;;
   omniwitness) build omniwitness github.com/transparency-dev/witness cmd/omniwitness ;;
-  *) echo "usage: $0 kubo|cluster|witness|omniwitness" >&2; exit 1 ;;
+  *) echo "usage: $0 kubo|cluster|witness|omniwitness|bagit-java" >&2; exit 1 ;;
 esac
