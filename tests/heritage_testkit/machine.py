@@ -170,6 +170,7 @@ class Machine:
         unit, folder = f"{program}.service", self.root / "run" / program
         if unit in self.running:
             self.running[unit].send_signal(signal.SIGHUP)
+            self._listens()
             return
         words = [need(program), *self._nginx()[1:]]
         self.running[unit] = subprocess.Popen(words, stdin=subprocess.DEVNULL)
@@ -178,6 +179,18 @@ class Machine:
             assert self.running[unit].poll() is None, (folder / "error.log").read_text()
             assert time.monotonic() < end
             time.sleep(0.05)
+        self._listens()
+
+    def _listens(self) -> None:
+        """Wait until nginx listens where its files say: it opens ports after it was told to read them."""
+        text = "".join(one.read_text() for one in (self.root / "etc/nginx/conf.d").glob("*.conf"))
+        end = time.monotonic() + WAIT
+        for port in set(re.findall(r"(?m)^\s*listen\s+(?:127\.0\.0\.1:)?(\d+)", text)):
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), 1):
+                    break
+                assert time.monotonic() < end, f"nothing listens at {port}"
+                time.sleep(0.05)
 
     def prepare_nginx(self) -> None:
         """What Debian's own settings do: take in what lies in conf.d."""
