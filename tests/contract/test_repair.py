@@ -72,6 +72,43 @@ def test_when_somebody_helps_it_is_whole_and_stated_once(lost):
         assert {verdict.outcome.value for verdict in ledger.verify(deep=True)} == {"pass"}
 
 
+def unread(home, done):
+    """Make the index one that was made while the bag was not there."""
+    (home / "index.db").unlink()
+    with Ledger.open(home) as ledger:
+        ledger.rebuild_index()
+        assert [row.log_index for row in ledger.index.unread_packages()] == [done.log_index]
+
+
+def test_a_bag_that_came_back_is_given_to_others(lost):
+    museum, archive, done = lost
+    unread(museum, done)
+    with running(archive) as other, Ledger.open(museum) as ledger:
+        peers = ledger.federation.peers
+        peers.add(replace(peers.get(ARCHIVE), url=other.url))
+        (one,) = ledger.federation.repairs.run()
+        assert one.findings == ()
+        assert list(ledger.index.unread_packages()) == []
+    shutil.rmtree(archive / "replicas")
+    with running(museum) as node, Ledger.open(archive) as ledger:
+        peers = ledger.federation.peers
+        peers.add(replace(peers.get(MUSEUM), url=node.url))
+        assert [one.findings for one in ledger.federation.replicate()] == [()]
+
+
+def test_a_bag_that_was_brought_back_by_hand_is_due_at_once(lost):
+    museum, _archive, done = lost
+    unread(museum, done)
+    settings = museum / "heritage.toml"
+    settings.write_text(settings.read_text().replace("check_days = 0", "check_days = 30"))
+    shutil.move(museum.parent / "kept", done.bag_path)
+    with Ledger.open(museum) as ledger:
+        (cid,) = ledger.federation.repairs.due(ledger.index)[:1]
+        assert cid == parse_cid(done.package_cid)
+        assert [one.was_damaged for one in ledger.federation.repairs.check(cid)] == [False]
+        assert list(ledger.index.unread_packages()) == []
+
+
 def test_an_empty_folder_is_no_bag(lost):
     """Earlier releases left one, and a copy that was cut off does."""
     museum, archive, done = lost

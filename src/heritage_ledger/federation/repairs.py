@@ -28,6 +28,7 @@ from heritage_ledger.fixity.evidence import open_log
 from heritage_ledger.fixity.rows import check_complete
 from heritage_ledger.home.release import is_released
 from heritage_ledger.home.room import free_room
+from heritage_ledger.index.absorb import add_content_from_bag, is_complete
 from heritage_ledger.index.resolve import packages_here
 from heritage_ledger.index.selection import not_found
 from heritage_ledger.progress import SILENT
@@ -114,6 +115,8 @@ class Repairs:
                     one.findings for one in done
                 )
                 self._note(row.package_cid, is_whole=looked[row.package_cid])
+                if origin == self._settings.origin and looked[row.package_cid]:
+                    self._complete(books, row)
                 for repaired in done:
                     if repaired.is_statement:
                         self._thank(repaired)
@@ -145,7 +148,8 @@ class Repairs:
     def due(self, index: Index) -> list[Cid]:
         """The packages that the node should look at now, own ones first, in the order of the logs.
 
-        Own bags that are not there, as after a restore, are due at once where a peer says that it holds them.
+        Own bags that are not there, as after a restore, are due at once where a peer says that it holds them,
+        and those that came back since.
         """
         every = timedelta(days=self._settings.node.check_days)
         if not every:
@@ -161,25 +165,32 @@ class Repairs:
     def _missing(self, index: Index) -> list[Cid]:
         """Own packages that are not in their places, not known to be damaged, and held by a peer.
 
+        With them those that came back by other means, so that their files are not in the index: nobody could
+        be helped with these.
+
         While nobody is known to hold them, the mirrors are read again when one has grown, or an hour later.
         """
         now = time.monotonic()
         if now < self._next_look and not self.is_waiting:
             return []
         self._next_look, self._last_look, self._is_news = now + LOOK_SECONDS, now, False
-        places = ((row.package_cid, self._home.root / row.folder) for row in index.packages())
-        absent = [
-            cid for cid, folder in places if not ((folder / "bagit.txt").is_file() or is_released(folder))
-        ]
-        absent = [cid for cid in absent if not is_noted_damaged(self._home, cid)]
+        absent = [row.package_cid for row in index.packages() if not self._is_here(row)]
+        unread = [row.package_cid for row in index.unread_packages() if self._is_here(row)]
+        absent, unread = (
+            [cid for cid in cids if not is_noted_damaged(self._home, cid)] for cids in (absent, unread)
+        )
         self._is_absent = bool(absent)
         if not absent:
-            return []
+            return unread
         held = {one.package_cid for one in self._federation.copies(index) if one.holders}
         found = [cid for cid in absent if format_cid(cid) in held]
         if found:
             self._next_look = now  # whoever holds them may be away: they stay due
-        return found
+        return [*unread, *found]
+
+    def _is_here(self, row: PackageRow) -> bool:
+        folder = self._home.root / row.folder
+        return (folder / "bagit.txt").is_file() or is_released(folder)
 
     def check(self, cid: Cid, *, progress: Progress = SILENT) -> list[Repaired]:
         """Compare a package with its address, mend what is not whole, and note that it was looked at.
@@ -194,6 +205,13 @@ class Repairs:
         except HeritageError:
             self._note(cid, is_whole=False)
             raise
+
+    def _complete(self, books: Books, row: PackageRow) -> None:
+        """Add the rows of a bag that was not there when its event was read: without them nobody is helped."""
+        kubo = self._kubo()
+        if not is_complete(books.index, row.log_index):
+            get = None if kubo is None else kubo.get
+            add_content_from_bag(books.index, self._home, row, SILENT, get=get)
 
     def _note(self, cid: Cid, *, is_whole: bool) -> None:
         every = timedelta(days=self._settings.node.check_days)

@@ -233,6 +233,11 @@ class Index:
             statement = statement.where(PACKAGES.c.asset == asset)
         return self._database.stream(statement, PackageRow)
 
+    def unread_packages(self) -> Iterator[PackageRow]:
+        """The packages of whose files there are no rows, in log order."""
+        read = select(FILES.c.package).where(FILES.c.package == PACKAGES.c.log_index).exists()
+        return self._database.stream(select(PACKAGES).where(~read).order_by(PACKAGES.c.log_index), PackageRow)
+
     def package(self, asset: str, version: int | None = None) -> PackageRow | None:
         """One version of `asset`; without `version` the latest."""
         statement = select(PACKAGES).where(PACKAGES.c.asset == asset).order_by(PACKAGES.c.version.desc())
