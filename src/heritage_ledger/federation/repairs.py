@@ -28,7 +28,7 @@ from heritage_ledger.fixity.evidence import open_log
 from heritage_ledger.fixity.rows import check_complete
 from heritage_ledger.home.release import is_released
 from heritage_ledger.home.room import free_room
-from heritage_ledger.index.absorb import add_content_from_bag, is_complete
+from heritage_ledger.index.absorb import add_whole_content
 from heritage_ledger.index.resolve import packages_here
 from heritage_ledger.index.selection import not_found
 from heritage_ledger.progress import SILENT
@@ -105,6 +105,8 @@ class Repairs:
             for origin, row in rows:
                 done = []
                 with being_checked(self._home, row.package_cid):
+                    if origin == self._settings.origin:
+                        self._complete(books, row)  # the rows say what the tree is, where no peer does
                     for started, repaired in self._repair(holdings, origin, row, progress):
                         if repaired.is_statement:
                             with self._signing:
@@ -209,9 +211,7 @@ class Repairs:
     def _complete(self, books: Books, row: PackageRow) -> None:
         """Add the rows of a bag that was not there when its event was read: without them nobody is helped."""
         kubo = self._kubo()
-        if not is_complete(books.index, row.log_index):
-            get = None if kubo is None else kubo.get
-            add_content_from_bag(books.index, self._home, row, SILENT, get=get)
+        add_whole_content(books.index, self._home, row, get=None if kubo is None else kubo.get)
 
     def _note(self, cid: Cid, *, is_whole: bool) -> None:
         every = timedelta(days=self._settings.node.check_days)

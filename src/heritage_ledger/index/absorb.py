@@ -6,6 +6,7 @@ whole rebuild, so all three give the same rows.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from heritage_ledger.bags.stored import add_stored
@@ -18,11 +19,13 @@ from heritage_ledger.home.durable import writing
 from heritage_ledger.home.release import is_released, read_released
 from heritage_ledger.identity.didkey import format_did_key
 from heritage_ledger.index.rows import EventRow, PackageRow
+from heritage_ledger.progress import SILENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from heritage_ledger.content.cid import Cid
     from heritage_ledger.content.directory import Get
     from heritage_ledger.events.event import Event
     from heritage_ledger.home.layout import Home
@@ -206,10 +209,7 @@ def add_content_from_bag(
     """
     with PackageGraph() as graph:
         try:
-            if get is not None and is_released(home.root / row.folder):
-                add_stored(get, row.package_cid, graph, progress)
-            else:
-                read_package(home.root / row.folder, graph, progress)
+            root = _read_bag(home, row, graph, progress, get)
         except (OSError, EvidenceInvalid, EvidenceMissing) as error:
             return Finding(
                 "package-unreadable",
@@ -218,18 +218,34 @@ def add_content_from_bag(
                 found=error.strerror if isinstance(error, OSError) else str(error),
                 advice="run `heritage verify` on the asset; bring the bag back from a backup",
             )
-        root = graph.finish()
         add_content(index, row.log_index, graph)
-    if root.cid == row.package_cid:
+    if root == row.package_cid:
         return None
     return Finding(
         "package-cid",
         "the bag is not the one that was recorded",
         row.folder,
         expected=format_cid(row.package_cid),
-        found=format_cid(root.cid),
+        found=format_cid(root),
         advice="run `heritage verify` on the asset to see which files differ",
     )
+
+
+def add_whole_content(index: Index, home: Home, row: PackageRow, *, get: Get | None = None) -> None:
+    """Add the rows of a bag's files where there are none, if it is there and whole; else nothing is done."""
+    if is_complete(index, row.log_index):
+        return
+    with PackageGraph() as graph, contextlib.suppress(OSError, EvidenceInvalid, EvidenceMissing):
+        if _read_bag(home, row, graph, SILENT, get) == row.package_cid:
+            add_content(index, row.log_index, graph)
+
+
+def _read_bag(home: Home, row: PackageRow, graph: PackageGraph, progress: Progress, get: Get | None) -> Cid:
+    if get is not None and is_released(home.root / row.folder):
+        add_stored(get, row.package_cid, graph, progress)
+    else:
+        read_package(home.root / row.folder, graph, progress)
+    return graph.finish().cid
 
 
 def complete(index: Index, home: Home, progress: Progress, *, get: Get | None = None) -> list[Finding]:
