@@ -147,17 +147,17 @@ def _heard(asked: asyncio.Future[str]) -> None:
 async def metrics(request: web.Request) -> web.Response:
     """The counts, in the form of Prometheus."""
     service, counts = request.app[SERVICE], request.app[METRICS]
-    await _time_engine(service)
+    await _time_engine(request, service)
     body = await service.ask(request, _scrape, service, counts)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _time_engine(service: Service) -> None:
+async def _time_engine(request: web.Request, service: Service) -> None:
     """Note how long what holds the blocks takes to answer: the daemon, or the folder of packages."""
     began, is_up = time.monotonic(), True
     try:
         if service.ledger.kubo is None:
-            await service.run(next, service.ledger.home.packages.iterdir(), None)
+            await service.ask(request, next, service.ledger.home.packages.iterdir(), None)
         else:
             await _ask_engine(service)
     except (HeritageError, OSError):

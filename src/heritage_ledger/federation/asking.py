@@ -69,7 +69,14 @@ class Asking:
     """One round of questions, under way from the moment it is made; any thread may wait for it."""
 
     def __init__(
-        self, client: Client, policy: Policy, own: OwnLog, known: Mapping[str, int], busy: set[str]
+        self,
+        client: Client,
+        policy: Policy,
+        own: OwnLog,
+        known: Mapping[str, int],
+        busy: set[str],
+        *,
+        peers: frozenset[str] = frozenset(),
     ) -> None:
         """Ask every witness of `policy` about the head of `own`.
 
@@ -79,12 +86,16 @@ class Asking:
             own: the log, with the head in question.
             known: by URL, the size that the home's files show that the witness cosigned.
             busy: URLs that an earlier round still waits for; kept up to date, and passed over.
+            peers: URLs of witnesses that run this software: asked from what they are known to have cosigned,
+                they say 409 where they know another size. Others (omniwitness) take any size for a log that
+                they have forgotten, so they are asked from nothing.
         """
         self._client = client
         self._policy = policy
         self._own = own
         self._known = known
         self._busy = busy
+        self._peers = peers
         self.urls = tuple(dict.fromkeys(one.url for one in policy.witnesses if one.url is not None))
         self.answers: dict[str, Answer] = {}
         self.proofs: list[bytes] = []
@@ -157,8 +168,8 @@ class Asking:
 
     def _question(self, url: str) -> Answer:
         size, known = self._own.checkpoint.size, self._known.get(url, 0)
-        # a witness answers 200 to its own size alone, and 409 with it to any other one, 0 among them
-        old = known if known <= size else 0
+        # whoever knows the log tells its size; who takes it from nothing has never seen it, or forgot
+        old = known if url in self._peers and known <= size else 0
         for _ in range(_TRIES):
             proof = self._own.files.prove_consistency(old, size) if 0 < old < size else ()
             body = format_request(AddCheckpoint(old, proof, self._own.signed))

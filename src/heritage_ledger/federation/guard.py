@@ -229,7 +229,8 @@ class Guard:
         own = None if policy.quorum == NONE else self._own()
         if own is None or own.checkpoint.size == 0:
             return None
-        return Asking(self._client, policy, own, self._known(policy, own), self._busy)
+        peers = frozenset(f"{peer.url}/witness" for peer in self._peers())
+        return Asking(self._client, policy, own, self._known(policy, own), self._busy, peers=peers)
 
     def ask_all(self) -> dict[str, Answer]:
         """Ask every witness now, and return by URL what it says; nothing is decided."""

@@ -61,7 +61,14 @@ class LogDisk:
         """Write below `folder`, which exists; with 0 threads every call waits for the disk by itself."""
         self._folder = folder
         self._made: set[str] = set()
+        self._threads, self._process = threads, os.getpid()
         self._pool = ThreadPoolExecutor(threads, "log-sync") if threads else None
+
+    def _own_pool(self) -> ThreadPoolExecutor | None:
+        """The threads of this process: a fork has none of those of the other one, and would wait for them."""
+        if self._pool is not None and self._process != os.getpid():
+            self._process, self._pool = os.getpid(), ThreadPoolExecutor(self._threads, "log-sync")
+        return self._pool
 
     def close(self) -> None:
         """End the threads; closing twice is nothing."""
@@ -111,11 +118,12 @@ class LogDisk:
             return self._sync(opened, meanwhile)
 
     def _sync(self, opened: Sequence[tuple[int, str]], meanwhile: Callable[[], _T]) -> _T:
-        if self._pool is None:
+        pool = self._own_pool()
+        if pool is None:
             for descriptor, path in opened:
                 self.sync_file(descriptor, path)
             return meanwhile()
-        waits = [self._pool.submit(self.sync_file, descriptor, path) for descriptor, path in opened]
+        waits = [pool.submit(self.sync_file, descriptor, path) for descriptor, path in opened]
         try:
             result = meanwhile()
         finally:  # no fsync may go on behind the back of a caller who sees an error and lets go of the lock

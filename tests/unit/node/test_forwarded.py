@@ -38,7 +38,7 @@ SAID = {
 """What is in use to say who asks, where and how."""
 BELIEVED = "X-Forwarded-For"
 ROUTES = ("/log/checkpoint", "/api/v1/node", "/api/v1/assets", "/api/v1/events", "/openapi.json", "/nothing")
-OWN = {"Date"}
+OWN = {"Date", "X-Request-Id"}
 """Headers of answers that differ from one to the next."""
 
 

@@ -21,7 +21,7 @@ from heritage_node.pools import Pools, TooMany
 from heritage_testkit.inside import WAIT, watched
 
 ARCHIVE = "archive.example/ledger/1"
-POSTS = {"/witness/add-checkpoint", "/api/v1/blocks", "/api/v1/notices", "/api/v1/sync"}
+POSTS = {"/witness/add-checkpoint", "/api/v1/blocks", "/api/v1/notices", "/api/v1/sync", "/api/v1/turns"}
 UNSIGNED = {"/witness/add-checkpoint": b"rubbish", "/api/v1/sync": b""}
 
 
@@ -49,6 +49,7 @@ def samples(homes):
         "/api/v1/forks/{file}": "/api/v1/forks/none.fork.json",
         "/api/v1/blocks": "/api/v1/blocks",
         "/api/v1/notices": "/api/v1/notices",
+        "/api/v1/turns": "/api/v1/turns",
         "/api/v1/sync": "/api/v1/sync",
         "/healthz": "/healthz",
         "/readyz": "/readyz",
@@ -111,6 +112,7 @@ STATUS = {
     "/witness/{name}/checkpoint": {404},
     "/api/v1/forks/{file}": {404},
     "/api/v1/notices": {202},
+    "/api/v1/turns": {409},
     "/api/v1/sync": {401},
 }
 

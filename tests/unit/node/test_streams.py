@@ -104,7 +104,7 @@ def test_whatever_else_stops_a_stream_resets_it_too(package, node, version, monk
         yield b"b" * 100_000
         raise ZeroDivisionError
 
-    monkeypatch.setattr(gateway, "_pieces", pieces)
+    monkeypatch.setattr(gateway, "pieces", pieces)
     with pytest.raises(ConnectionResetError):
         ask(node, f"/ipfs/{cid}?format=car", version)
 
