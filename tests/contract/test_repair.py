@@ -89,6 +89,7 @@ def test_a_bag_that_came_back_is_given_to_others(lost):
         (one,) = ledger.federation.repairs.run()
         assert one.findings == ()
         assert list(ledger.index.unread_packages()) == []
+        assert {verdict.outcome.value for verdict in ledger.verify(deep=True)} == {"pass"}
     shutil.rmtree(archive / "replicas")
     with running(museum) as node, Ledger.open(archive) as ledger:
         peers = ledger.federation.peers
@@ -107,6 +108,7 @@ def test_a_bag_that_was_brought_back_by_hand_is_due_at_once(lost):
         assert cid == parse_cid(done.package_cid)
         assert [one.was_damaged for one in ledger.federation.repairs.check(cid)] == [False]
         assert list(ledger.index.unread_packages()) == []
+        assert {verdict.outcome.value for verdict in ledger.verify(deep=True)} == {"pass"}
 
 
 def test_an_empty_folder_is_no_bag(lost):

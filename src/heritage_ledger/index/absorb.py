@@ -237,7 +237,13 @@ def add_whole_content(index: Index, home: Home, row: PackageRow, *, get: Get | N
         return
     with PackageGraph() as graph, contextlib.suppress(OSError, EvidenceInvalid, EvidenceMissing):
         if _read_bag(home, row, graph, SILENT, get) == row.package_cid:
-            add_content(index, row.log_index, graph)
+            folder = home.root / row.folder
+            released = read_released(folder) if is_released(folder) else None
+            tags = _count_tags(folder) if released is None else released.tag_files
+            with index.begin() as writer:
+                writer.set_tag_files(row.log_index, tags)
+                writer.add_nodes(row.log_index, graph.nodes())
+                writer.add_files(row.log_index, graph.files())
 
 
 def _read_bag(home: Home, row: PackageRow, graph: PackageGraph, progress: Progress, get: Get | None) -> Cid:

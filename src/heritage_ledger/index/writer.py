@@ -176,6 +176,11 @@ class IndexWriter:
         for table in (FILES, BLOCKS, NODES):
             self._connection.execute(delete(table).where(table.c.package == package))
 
+    def set_tag_files(self, package: int, count: int) -> None:
+        """Say how many files of a bag that came back lie outside of its payload."""
+        statement = update(PACKAGES).where(PACKAGES.c.log_index == package).values(tag_files=count)
+        self._connection.execute(statement)
+
     def add_nodes(self, package: int, nodes: Iterable[tuple[Cid, bytes]]) -> None:
         """Add the dag-pb nodes of a package; what occurs in it twice (a copied folder) is kept once."""
         waiting = iter(nodes)
