@@ -50,6 +50,12 @@ def sql(home):
             yield connection
 
 
+def is_mirrored(archive):
+    """Both entries lie there: met means cosigned, and the mirror may come later."""
+    head = archive / "mirrors" / ORIGIN / "checkpoint"
+    return head.is_file() and head.read_text().split("\n")[1] == "2"
+
+
 def tables(home):
     with sql(home) as connection:
         kind = "sqlite_master" if isinstance(connection, sqlite3.Connection) else "pg_tables"
@@ -136,8 +142,7 @@ def test_a_restore_from_peers_that_failed_is_begun_again(tmp_path, database):
         deposit(museum, 1)
         with Ledger.open(museum) as ledger:
             assert ledger.federation.collect().is_met
-        head = archive / "mirrors" / ORIGIN / "checkpoint"  # met means cosigned: the mirror may come later
-        until(lambda: head.is_file() and head.read_text().split("\n")[1] == "2")
+        until(lambda: is_mirrored(archive))
         kept = tmp_path / "kept"
         kept.mkdir()
         for name in ("keys", "peers"):
@@ -200,6 +205,7 @@ def test_a_folder_that_is_lost_comes_back_though_its_server_stands(postgres, tmp
             deposit(museum, 1)
             with Ledger.open(museum) as ledger:
                 assert ledger.federation.collect().is_met
+            until(lambda: is_mirrored(archive))
         for name in ("log", "packages", "staging", "quarantine", "mirrors"):
             shutil.rmtree(museum / name, ignore_errors=True)
         with Ledger.open(museum) as ledger:
