@@ -1,4 +1,4 @@
-"""Proof files and verifier keys on their way in and out."""
+"""Proof files, introduction files and verifier keys on their way in and out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from heritage_cli import text
 from heritage_ledger.errors import OperationFailed, UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +22,32 @@ MAX_READ: Final = (16 << 20) + 1
 _MODE: Final = 0o644
 
 
+def deliver(output: Output, kind: str, data: bytes, target: Path, *, force: bool) -> dict[str, object]:
+    """Write what was asked for to a file, or to stdout where `target` is `-`; return the fields of the end.
+
+    `kind` is what it is called in lines and JSON. Whether `force` suits is for `check_target` to say, before
+    anything is made.
+
+    Raises:
+        OperationFailed, DiskProblem: as `write` says.
+    """
+    facts: dict[str, object] = {"path": str(target), "size": len(data)}
+    if str(target) == "-":
+        give(output, kind, data)
+        return facts
+    write(target, data, force=force)
+    output.result(kind, facts, text.facts([(kind, str(target)), ("size", f"{len(data)} bytes")]))
+    return facts
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Raise `UsageError` (`usage-error`) where stdout is to be replaced."""
+    if force and str(target) == "-":
+        raise UsageError("usage-error", "--force replaces a file, and stdout is none")
+
+
 def write(target: Path, data: bytes, *, force: bool) -> None:
-    """Write a proof file, whole or not at all.
+    """Write a file, whole or not at all.
 
     Raises:
         OperationFailed: something is at `target` (`output-exists`); with `force`, something that is no file.
@@ -45,10 +70,10 @@ def write(target: Path, data: bytes, *, force: bool) -> None:
     write_file(target, data, mode=_MODE, replace=force)
 
 
-def give(output: Output, data: bytes) -> None:
-    """Put the proof on stdout: as it is, or as the text of one JSON line."""
+def give(output: Output, kind: str, data: bytes) -> None:
+    """Put a file on stdout: as it is, or as the text of one JSON line."""
     if output.as_json:
-        output.line("proof", {"path": "-", "size": len(data), "proof": data})
+        output.line(kind, {"path": "-", "size": len(data), kind: data})
     else:
         output.raw(data)
 

@@ -157,7 +157,7 @@ async def _time_engine(request: web.Request, service: Service) -> None:
     began, is_up = time.monotonic(), True
     try:
         if service.ledger.kubo is None:
-            await service.ask(request, next, service.ledger.home.packages.iterdir(), None)
+            await service.ask(request, service.ledger.home.packages.stat)
         else:
             await _ask_engine(service)
     except (HeritageError, OSError):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from heritage_ledger.content.cid import format_cid
 from heritage_ledger.errors import HeritageError
-from heritage_ledger.federation.notices import CHECKPOINT_NOTICE, MOVED_NOTICE, format_moved
+from heritage_ledger.federation.moving import tell_moved
+from heritage_ledger.federation.notices import CHECKPOINT_NOTICE
 from heritage_ledger.log.checkpoint import read_unverified
 from heritage_ledger.log.files import CHECKPOINT
 from heritage_node.calls import call_in
@@ -295,7 +296,7 @@ def _sync(service: Service, peer: Peer, again: float) -> Done:
 
 
 async def _say_where(service: Service, fences: Fences) -> None:
-    """Tell each peer once where this node is reached: it may have moved while it did not run."""
+    """Tell each peer once after a start where this node is reached, if it has moved while it did not run."""
     told: set[str] = set()
     while True:
         for peer in await _listed(service, fences):
@@ -307,9 +308,10 @@ async def _say_where(service: Service, fences: Fences) -> None:
 def _place(service: Service, peer: Peer, told: set[str]) -> Done:
     url = service.ledger.settings.node.url
     assert url is not None
-    service.federation.notices.tell(peer, MOVED_NOTICE, format_moved(url))
+    home, notices = service.ledger.home, service.federation.notices
+    is_told = tell_moved(home.mirror_of(peer.origin), peer, notices, url)
     told.add(peer.origin)
-    return Done()
+    return Done((f"{peer.origin}: told that this node is at {url} now",) if is_told else ())
 
 
 async def _call_in(service: Service, fences: Fences) -> None:

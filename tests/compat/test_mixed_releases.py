@@ -1,16 +1,14 @@
 """A federation of two releases: each node speaks the latest protocol that both know."""
 
-import contextlib
 import os
 import secrets
-import signal
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from heritage_testkit.nodes import HERITAGE, Institution, until
+from heritage_testkit.nodes import HERITAGE, federation, until
 
 WHEEL = Path(__file__).parent / "wheels" / "heritage_ledger-0.1.0-py3-none-any.whl"
 pytestmark = pytest.mark.xdist_group("bad peer")
@@ -32,26 +30,8 @@ def earlier(tmp_path_factory):
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory, earlier):
     folder = tmp_path_factory.mktemp("mixed")
-    made = [
-        Institution.make(folder, name, program=program)
-        for name, program in (
-            ("museum", (str(HERITAGE),)),
-            ("archive", earlier),
-            ("library", (str(HERITAGE),)),
-        )
-    ]
-    try:
-        for one in made:
-            one.start()
-        for one in made:
-            for other in made:
-                if other is not one:
-                    one.trust(other)
+    with federation(folder, "museum", "archive", "library", programs={"archive": earlier}) as made:
         yield made
-    finally:
-        for one in made:
-            with contextlib.suppress(AssertionError):
-                one.stop(signal.SIGKILL)
 
 
 def deposit(one, tmp_path, name):
@@ -93,6 +73,25 @@ def test_nodes_of_two_releases_work_with_each_other(mixed, tmp_path):
     works(museum, archive, tmp_path)
     assert seen(museum, archive) == 1
     until(lambda: seen(museum, library) == seen(library, museum) == 2)
+
+
+def test_a_node_of_the_release_before_is_not_told_what_it_does_not_know(mixed):
+    """A move is a notice of protocol 2: the earlier release would refuse it for ever."""
+    museum, archive, library = mixed
+    settings = museum.home / "heritage.toml"
+    text = settings.read_text()
+    earlier, ours = (museum.home / "mirrors" / one.origin / ".told" for one in (archive, library))
+    for url in (museum.url.replace("127.0.0.1", "localhost"), museum.url):
+        museum.stop()
+        settings.write_text(text.replace("[node]\n", f'[node]\nurl = "{url}"\n'))
+        museum.start()
+        until(lambda url=url: ours.is_file() and ours.read_text().strip() == url)
+    assert earlier.read_text().strip() != museum.url
+    said = (museum.home.parent / "museum.log").read_text()
+    assert "notice-malformed" not in said
+    museum.stop()
+    settings.write_text(text)
+    museum.start()
 
 
 def test_a_node_that_is_updated_goes_on_and_is_held_to_it(mixed, tmp_path, earlier):

@@ -142,6 +142,18 @@ def test_main_job(home, folder, tmp_path):
     assert (home / "state.db").exists() is (home / "index.db").exists()
 
 
+def test_a_bag_that_came_back_is_read_into_the_index(home, folder, tmp_path):
+    with Ledger.open(home) as ledger:
+        done = ledger.ingest(folder, asset="urn:example:scan")
+        done.bag_path.rename(tmp_path / "elsewhere")
+        ledger.rebuild_index()
+        assert [row.log_index for row in ledger.index.unread_packages()] == [done.log_index]
+        (tmp_path / "elsewhere").rename(done.bag_path)
+        assert [one.findings for one in ledger.federation.repairs.run()] == [()]
+        assert list(ledger.index.unread_packages()) == []
+        assert {verdict.outcome.value for verdict in ledger.verify(deep=True)} == {"pass"}
+
+
 def test_rows_are_the_same_on_both(postgres, folder, tmp_path):
     digests = []
     for url in (None, postgres.database()):

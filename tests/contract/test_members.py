@@ -60,6 +60,13 @@ def test_a_member_that_calls_in_is_a_full_one(members, tmp_path):
     with Ledger.open(archive) as ledger:
         assert not ledger.federation.standing().required  # nobody's checkpoint waits for it
 
+    # what tells peers that nothing is new comes over calls too
+    peer = federation.peers.get(MUSEUM)
+    first = federation.client.ask("GET", f"{peer.url}/log/checkpoint")
+    assert first.headers["heritage-forks"] == "none"
+    again = {"If-None-Match": first.headers["etag"]}
+    assert federation.client.ask("GET", f"{peer.url}/log/checkpoint", headers=again).status == 304
+
     # the archive's replica is repaired from the museum, which holds the only other copy
     page = next(one for one in replica.rglob("1.bin"))
     page.chmod(0o600)

@@ -37,7 +37,8 @@ def known(home, origin=MUSEUM):
 
 def moved_to(home, url):
     settings = home / "heritage.toml"
-    settings.write_text(settings.read_text().replace("[node]\n", f'[node]\nurl = "{url}"\n'))
+    lines = [line for line in settings.read_text().splitlines() if not line.startswith("url =")]
+    settings.write_text("\n".join(lines).replace("[node]", f'[node]\nurl = "{url}"') + "\n")
 
 
 def test_a_node_that_moved_tells_its_peers(homes):
@@ -48,6 +49,11 @@ def test_a_node_that_moved_tells_its_peers(homes):
             peers = ledger.federation.peers
             peers.add(replace(peers.get(ARCHIVE), url=other.url))
         with running(museum) as node:
+            moved_to(museum, "http://127.0.0.1:9")
+            with running(museum, first=0.05):  # what it was called at first is nothing to tell
+                note = museum / "mirrors" / ARCHIVE / ".told"
+                until(lambda: note.is_file() and note.read_text() == "http://127.0.0.1:9\n")
+            assert known(archive) == before
             moved_to(museum, f"{node.url}/")
             with running(museum, first=0.05):
                 until(lambda: known(archive).url == node.url)

@@ -168,13 +168,23 @@ def federation(
     sync: int = 1,
     places: Sequence[tuple[str, tuple[str, ...]]] | None = None,
     homes: Mapping[str, Path] | None = None,
+    programs: Mapping[str, tuple[str, ...]] | None = None,
 ):
     """Institutions that trust each other, their nodes running.
 
-    `places` says each one's host and `within`, `homes` where a home lies that is not in `folder`.
+    `places` says each one's host and `within`, `homes` where a home lies that is not in `folder`, `programs`
+    who runs another release.
     """
     made = [
-        Institution.make(folder, name, sync=sync, host=host, within=within, home=(homes or {}).get(name))
+        Institution.make(
+            folder,
+            name,
+            sync=sync,
+            host=host,
+            within=within,
+            home=(homes or {}).get(name),
+            program=(programs or {}).get(name, (str(HERITAGE),)),
+        )
         for name, (host, within) in zip(names, places or [("127.0.0.1", ())] * len(names), strict=True)
     ]
     try:

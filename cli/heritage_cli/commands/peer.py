@@ -107,19 +107,14 @@ def card(
     """
     session = session_of(context)
     output = session.output
-    if force and str(target) == "-":
-        raise UsageError("usage-error", "--force replaces a file, and stdout is none")
+    proofs.check_target(target, force=force)
     with session.ledger() as ledger:
         data = ledger.federation.card()
-    if str(target) == "-":
-        proofs.give(output, data)
-    else:
-        proofs.write(target, data, force=force)
-        facts = {"path": target, "size": len(data)}
-        output.result("card", facts, text.facts([("card", target), ("size", f"{len(data)} bytes")]))
+    fields = proofs.deliver(output, "card", data, target, force=force)
+    if str(target) != "-":
         output.talk("next: give it to the others, who compare `heritage log key` with you and add it:")
         output.talk(f"      heritage peer add {text.quoted(target.name)}")
-    return Ending(fields={"path": str(target), "size": len(data)})
+    return Ending(fields=fields)
 
 
 def _ask(session: Session) -> None:

@@ -38,20 +38,14 @@ def prove(
     """Write a proof: all the evidence for one event, in one file that is checked offline."""
     session = session_of(context)
     output = session.output
-    if force and str(target) == "-":
-        raise UsageError("usage-error", "--force replaces a file, and stdout is none")
+    proofs.check_target(target, force=force)
     with session.ledger() as ledger:
         data = ledger.prove(what, form="tlog-proof" if tlog_proof else "heritage")
-    if str(target) == "-":
-        proofs.give(output, data)
-    else:
-        proofs.write(target, data, force=force)
-        facts = {"path": target, "size": len(data)}
-        output.result("proof", facts, text.facts([("proof", target), ("size", f"{len(data)} bytes")]))
-        if not tlog_proof:
-            output.talk("next: heritage log key > museum.vkey, for whoever is to check the proof; then")
-            output.talk(f"      heritage check {text.quoted(str(target))} --log-key @museum.vkey")
-    return Ending(fields={"path": str(target), "size": len(data)})
+    fields = proofs.deliver(output, "proof", data, target, force=force)
+    if not tlog_proof and str(target) != "-":
+        output.talk("next: heritage log key > museum.vkey, for whoever is to check the proof; then")
+        output.talk(f"      heritage check {text.quoted(str(target))} --log-key @museum.vkey")
+    return Ending(fields=fields)
 
 
 @command(

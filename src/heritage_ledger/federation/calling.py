@@ -1,4 +1,4 @@
-"""Calling in at peers, for a node that nobody can call (`specs/federation.md`, "Members without an address").
+"""Calling in at peers, for a node that nobody can call (`specs/federation.md`, "Members that call in").
 
 The node asks each peer for its questions, puts them to itself as anybody could who reached it, and sends the
 answers. It answers what it would answer to anyone, and blocks to whom they are signed for.
@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
-from heritage_ledger.errors import EvidenceInvalid, HeritageError, OperationFailed
+from heritage_ledger.errors import HeritageError, OperationFailed
 from heritage_ledger.federation.client import SMALL, check_status
+from heritage_ledger.federation.fence import finding_about
 from heritage_ledger.federation.notices import TAKEN
 from heritage_ledger.federation.turns import (
     MAX_QUESTION,
@@ -90,6 +91,8 @@ class Caller:
             except HeritageError as error:
                 if error.code not in {"turn-unasked", "turn-late"}:
                     problems.append(error)
+            except Exception as error:  # noqa: BLE001 - told in the log; the other questions are answered
+                finding_about(peer.origin, error)
             finally:
                 free.release()
 
@@ -128,9 +131,9 @@ class Caller:
                     part, piece, head = part + 1, following, None
                 assert sent is not None
                 return sent.result()
-        except EvidenceInvalid:
+        except HeritageError:
             if sent is not None:
-                raise
+                raise  # the peer is away, or part of the answer is out: its deadline ends the question
             return self._send(peer, question, 0, format_head(502, {}), b"", is_last=True)
 
     def _send(

@@ -191,10 +191,10 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[Stream | Answering]:
         """The answer of one request, its body not read yet."""
+        sent = _SENT | trace_headers() | dict(headers or {})
         if is_reverse(url):
             if self.desk is None:
                 raise away(url)
-            sent = _SENT | trace_headers() | dict(headers or {})
             with self.desk.asked(method, url, body=body, headers=sent, limit=limit) as answer:
                 self._note_protocol(url, answer.headers)
                 _check_encoding(url, answer.headers)
@@ -205,7 +205,6 @@ class Client:
             check_literal(url, allow_private=self._allow_private)
         manager = self._manager
         with contextlib.closing(self._begin()) as exchange:
-            sent = _SENT | trace_headers() | dict(headers or {})
 
             def request() -> urllib3.BaseHTTPResponse:
                 return manager.request(

@@ -190,7 +190,7 @@ class Desk:
             self._seen[origin] = time.monotonic()
             with contextlib.suppress(KeyError, ValueError):
                 self._calls[origin].remove(call)
-            if not call.cancel() and call.done() and not call.cancelled():
+            if not call.cancel() and not call.cancelled() and not call.result().is_over:
                 self._waiting.setdefault(origin, deque()).appendleft(call.result())
 
     def check(self, origin: str, name: str, part: int) -> Question:
@@ -266,12 +266,6 @@ class Desk:
             self.fail(question, _stopped(question.path))
         for call in calls:
             call.cancel()
-
-    def seen(self) -> dict[str, float]:
-        """Seconds since each member called last."""
-        now = time.monotonic()
-        with self._turn:
-            return {origin: now - at for origin, at in self._seen.items()}
 
 
 def away(url: str) -> TemporaryFailure:

@@ -30,6 +30,7 @@ CARRIED: Final = frozenset(
         "heritage-audience",
         "heritage-notice",
         "heritage-protocol",
+        "if-none-match",
         "signature",
         "signature-input",
         "x-request-id",
@@ -37,14 +38,26 @@ CARRIED: Final = frozenset(
 )
 """Headers of a question that are carried to the member."""
 RETURNED: Final = frozenset(
-    {"content-encoding", "content-type", "heritage-protocol", "heritage-unsure", "retry-after"}
+    {
+        "content-encoding",
+        "content-type",
+        "etag",
+        "heritage-forks",
+        "heritage-protocol",
+        "heritage-unsure",
+        "retry-after",
+    }
 )
 """Headers of an answer that are carried back."""
 
 
 @dataclass(slots=True)
 class Question:
-    """A request that a member is to answer, and what came of it so far. Any thread may use it."""
+    """A request that a member is to answer, and what came of it so far. Any thread may use it.
+
+    `limit` is how many bytes the answer may have, `received` how many came, `part` the number of the next
+    piece. `is_over` says that nobody reads the answer any more.
+    """
 
     name: str
     method: str

@@ -173,6 +173,11 @@ class MirrorHome(Home):
         return self.log / ".protocol"
 
     @property
+    def told(self) -> Path:
+        """By which URL the institution knows ours, as far as our node told it: a note."""
+        return self.log / ".told"
+
+    @property
     def contact(self) -> Path:
         """When the institution was last reached and heard: a note, in POSIX seconds."""
         return self.log / ".contact"
