@@ -99,6 +99,10 @@ def test_the_commands(homes, card, tmp_path):
     settings.write_text(text)
     wrong = run_command("--home", archive, "peer", "add", tmp_path / "absent.json", "--yes", "--key", key)
     assert wrong.code == ExitCode.USAGE, wrong
+    for url in ("reverse://museum.example%2Fledger%2F1", "ftp://museum.example"):
+        assert (
+            run_command("--home", archive, "peer", "add", url, "--yes", "--key", key).code == ExitCode.USAGE
+        )
     other = run_command("--home", archive, "--json", "log", "key").lines[0]["vkey"]
     assert run_command("--home", archive, "peer", "add", file, "--yes", "--key", other).code == 4
     done = run_command("--home", archive, "--json", "peer", "add", file, "--yes", "--key", key)

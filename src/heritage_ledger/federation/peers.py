@@ -21,6 +21,7 @@ from heritage_ledger.errors import (
     UsageError,
 )
 from heritage_ledger.events.event import check_origin, open_event
+from heritage_ledger.federation.client import check_url
 from heritage_ledger.federation.reverse import is_reverse
 from heritage_ledger.home.deep import read_small
 from heritage_ledger.home.durable import sync_folder, write_file, writing
@@ -118,6 +119,7 @@ def discover(client: Client, url: str) -> Peer:
         EvidenceInvalid: the log is not one that begins with a genesis event and is signed by its keys.
         EvidenceMissing: there is no log at this URL (`peer-no-log`).
     """
+    check_url(url)  # of a member that calls in there is a card, and no URL that a person types
     url = url.rstrip("/")
     log = FetchedLog(Path("log"), peer_fetch(client, f"{url}/log"))
     data = client.get(f"{url}/log/{CHECKPOINT}", limit=MAX_NOTE_SIZE)
