@@ -45,9 +45,10 @@ def _check(home: Path, source: Path, acknowledged: list[list]) -> None:
     """Everything acknowledged is there and whole; the next deposit works without repair."""
     with Ledger.open(home) as ledger:
         ledger.ingest(source, asset="urn:example:after")
-        recorded = {
-            (event.version, event.log_index, event.event_id) for event in ledger.events("urn:example:killed")
-        }
+        # on a disk that is stalled for seconds each process may have died before its first deposit
+        is_there = ledger.index.asset("urn:example:killed") is not None
+        events = ledger.events("urn:example:killed") if is_there else ()
+        recorded = {(event.version, event.log_index, event.event_id) for event in events}
         assert {tuple(item) for item in acknowledged} <= recorded
         bad = [
             (verdict.subject, finding)
